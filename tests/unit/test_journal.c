@@ -21,6 +21,11 @@ static void open_ok(void)
     assert_true(journal_ready(room.journal));
 }
 
+static void stats_read(struct journal_stats *stats)
+{
+    journal_stats(room.journal, stats);
+}
+
 static void test_append_and_replay(void **state)
 {
     (void)state;
@@ -51,11 +56,6 @@ static void test_append_and_replay(void **state)
         room_close(&room);
     }
     room_fini(&room);
-}
-
-static void stats_read(struct journal_stats *stats)
-{
-    journal_stats(room.journal, stats);
 }
 
 /* Runs until the snapshots taken or failed reach `count`. */
@@ -103,8 +103,15 @@ static void test_limits(void **state)
     assert_int_equal(stats.in_flight, JOURNAL_IN_FLIGHT_MAX);
     assert_int_equal(stats.refused, 3);
     room_run_until(&room, 18 + JOURNAL_IN_FLIGHT_MAX);
+    uint64_t count = room.toy.count;
+    while (journal_append(room.journal, big, 16 * 1024, &room.error) == FLY_OK) {
+        count++;
+    }
+    assert_int_equal(count - room.toy.count, JOURNAL_BYTES_MAX / (16 * 1024));
+    stats_read(&stats);
+    assert_int_equal(stats.refused, 4);
     struct toy before = room.toy;
-    room_close(&room);
+    room_close(&room); /* 64 MiB are thrown away before they reach the disk */
     open_ok();
     assert_memory_equal(&room.toy, &before, sizeof before);
     room_fini(&room);

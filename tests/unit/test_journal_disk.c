@@ -367,7 +367,7 @@ static unsigned steps_of_a_life(void)
 static void kill_at_steps(enum fault fault, const char *what)
 {
     unsigned steps = steps_of_a_life(), killed = 0, runs = 0;
-    for (unsigned at = 1; at <= steps; at += stride(steps, 20)) {
+    for (unsigned at = 1; at <= steps; at += stride(steps, 14)) {
         int status = life_with_fault(fault, 0, at, 1, what);
         killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
         runs++;
@@ -391,7 +391,7 @@ static void test_kill_after_each_step(void **state)
 static void fail_at_steps(int error, unsigned length, const char *what)
 {
     unsigned steps = steps_of_a_life(), failed = 0, runs = 0, stopped = 0;
-    for (unsigned at = 1; at <= steps; at += stride(steps, 20)) {
+    for (unsigned at = 1; at <= steps; at += stride(steps, 14)) {
         int status = life_with_fault(FAULT_ERROR, error, at, length, what);
         if (WIFSIGNALED(status)) {
             fail_msg("%s at step %u: signal %d (%s)", what, at, WTERMSIG(status), plan->text);
