@@ -23,15 +23,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "node/slice/owner.h"
 #include "proto/base/rng.h"
+#include "proto/wire/placement.h"
 
 enum {
     LAUNCH_CANDIDATES_MAX = 8,
-    LAUNCH_TRIES_MAX = 64,   /* calls on the path; past it the launch ends */
-    LAUNCH_PAUSE_MS = 5,     /* first pause before the same call again; doubles, with jitter */
+    LAUNCH_TRIES_MAX = 64, /* calls on the path; past it the launch ends */
+    LAUNCH_PAUSE_MS = 5,   /* first pause before the same call again; doubles, with jitter */
     LAUNCH_PAUSE_MAX_MS = 200,
-    LAUNCH_CALL_MS = 1000,   /* an answer that takes longer counts as lost */
+    LAUNCH_CALL_MS = 1000, /* an answer that takes longer counts as lost */
 };
 
 /* A call that the machine wants made: owner_call to the owner of slice `to`. `ticket` is set by the
@@ -46,28 +46,28 @@ enum launch_end { LAUNCH_RUNNING = 0, LAUNCH_OK, LAUNCH_NOT_DONE, LAUNCH_UNKNOWN
 
 struct launch_result {
     enum launch_end end;
-    enum owner_code code;   /* what decided it: OWNER_VM, OWNER_ELSEWHERE (no room), OWNER_KEY_… */
+    enum owner_code code; /* what decided it: OWNER_VM, OWNER_ELSEWHERE (no room), OWNER_KEY_… */
     enum fly_status status; /* of a NOT_DONE by OWNER_REFUSED, or DEADLINE_EXCEEDED */
     const char *text;       /* static; NULL: none */
     bool replayed;
     uint32_t tries;
-    uint32_t slice;         /* where the VM is */
+    uint32_t slice; /* where the VM is */
     uint64_t vm_id;
-    bool has_vm;            /* vm is filled; false when only vm_id is known (VM_ELSEWHERE) */
-    struct slice_record vm;
+    bool has_vm; /* vm is filled; false when only vm_id is known (VM_ELSEWHERE) */
+    struct vm vm;
     struct owner_room room; /* NOT_DONE by OWNER_ELSEWHERE: the widest room that was seen */
 };
 
 struct launch_spec {
     struct fly_key key;
-    char subject[SLICE_SUBJECT_SIZE];
-    char region[SLICE_REGION_SIZE];
+    char subject[FLY_SUBJECT_SIZE];
+    char region[FLY_REGION_SIZE];
     uint32_t cores;
     uint64_t memory_bytes;
-    char name[SLICE_NAME_SIZE];
+    char name[FLY_NAME_SIZE];
     uint32_t root_tag;
-    bool cancel;            /* not a launch: settle this key for good (Cancel instead of Open) */
-    int64_t deadline_ms;    /* boot clock */
+    bool cancel;         /* not a launch: settle this key for good (Cancel instead of Open) */
+    int64_t deadline_ms; /* boot clock */
     /* Slices to try after home, in order, by the catalog; home itself is skipped. */
     uint32_t candidates[LAUNCH_CANDIDATES_MAX];
     uint32_t candidate_count;
@@ -96,9 +96,9 @@ struct launch {
     uint64_t ticket;
     int64_t due_ms; /* answer is lost, or pause is over */
     int64_t pause_ms;
-    uint32_t hold_at;      /* slice of `hold` */
-    struct hold_id hold;   /* ours, elsewhere */
-    struct hold_id bound;  /* the one to close */
+    uint32_t hold_at;     /* slice of `hold` */
+    struct hold_id hold;  /* ours, elsewhere */
+    struct hold_id bound; /* the one to close */
     struct hold_id replaces;
     struct fly_rng rng;
     struct launch_call queue[LAUNCH_QUEUE_MAX];

@@ -20,20 +20,13 @@
 #include "proto/base/bytes.h"
 #include "proto/base/status.h"
 #include "proto/wire/key.h"
+#include "proto/wire/placement.h"
 
 enum { ENTRY_VERSION = 1, ENTRY_HEAD_SIZE = 36, ENTRY_COMMAND_BYTES_MAX = 512 };
 
-/* A reservation at one leader: never reused. `slice` 0 means none. */
-struct hold_id {
-    uint32_t slice; /* tag */
-    uint64_t term;
-    uint64_t boot; /* random per start of the owner */
-    uint64_t counter;
-};
-
 enum command_type {
-    COMMAND_FOUND = 1,          /* first of a log: tag, incarnation */
-    COMMAND_LEAD = 2,           /* first entry of a term: the leader's boot becomes the valid one */
+    COMMAND_FOUND = 1, /* first of a log: tag, incarnation */
+    COMMAND_LEAD = 2,  /* first entry of a term: the leader's boot becomes the valid one */
     COMMAND_MACHINE_ADD = 3,
     COMMAND_MACHINE_RESIZE = 4, /* refused below what is committed */
     COMMAND_MACHINE_REMOVE = 5, /* refused with VMs */
@@ -42,7 +35,7 @@ enum command_type {
     COMMAND_DONE = 8,           /* home: the bound hold became this VM */
     COMMAND_CANCEL = 9,         /* home: nothing will ever come of this key */
     COMMAND_DESTROY = 10,
-    COMMAND_RELEASE = 11,       /* home: the VM elsewhere is gone, the key's last life begins */
+    COMMAND_RELEASE = 11, /* home: the VM elsewhere is gone, the key's last life begins */
 };
 
 /* One command; which fields count is told by the type. */
@@ -50,17 +43,17 @@ struct command {
     enum command_type type;
     /* LAUNCH BIND DONE CANCEL RELEASE */
     struct fly_key key;
-    char subject[SLICE_SUBJECT_SIZE];
+    char subject[FLY_SUBJECT_SIZE];
     struct fly_digest digest; /* LAUNCH BIND */
-    struct hold_id hold;      /* LAUNCH: the hold it fulfils; BIND: the hold elsewhere; DONE: likewise */
-    struct hold_id replaces;  /* LAUNCH BIND CANCEL: the bound hold, proven dead by Close; or none */
-    uint64_t vm;              /* DONE DESTROY RELEASE: VM id */
+    struct hold_id hold; /* LAUNCH: the hold it fulfils; BIND: the hold elsewhere; DONE: likewise */
+    struct hold_id replaces; /* LAUNCH BIND CANCEL: the bound hold, proven dead by Close; or none */
+    uint64_t vm;             /* DONE DESTROY RELEASE: VM id */
     /* LAUNCH; MACHINE_ADD and RESIZE: of the machine */
     uint32_t machine; /* LAUNCH: slot */
     uint32_t cores;
     uint64_t memory_bytes;
-    char name[SLICE_NAME_SIZE];     /* VM's, may be empty; machine's for MACHINE_* */
-    char region[SLICE_REGION_SIZE]; /* MACHINE_ADD */
+    char name[FLY_NAME_SIZE];     /* VM's, may be empty; machine's for MACHINE_* */
+    char region[FLY_REGION_SIZE]; /* MACHINE_ADD */
     /* FOUND */
     uint32_t tag;
     uint64_t incarnation;
@@ -90,7 +83,6 @@ enum fly_status entry_head_decode(struct fly_reader *r, struct batch_head *out,
 enum fly_status entry_command_decode(struct fly_reader *r, struct command *out,
                                      struct fly_error *error);
 
-bool hold_equal(const struct hold_id *a, const struct hold_id *b);
 void hold_put(struct fly_writer *w, const struct hold_id *hold);
 void hold_get(struct fly_reader *r, struct hold_id *out);
 

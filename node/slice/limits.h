@@ -7,9 +7,6 @@
 #include <stdint.h>
 
 enum {
-    SLICE_NAME_SIZE = 64,    /* with the NUL, as in event.h */
-    SLICE_REGION_SIZE = 16,  /* with the NUL */
-    SLICE_SUBJECT_SIZE = 64, /* with the NUL */
     SLICE_MACHINES_MAX = 65536,
     SLICE_CORES_MAX = 1024,          /* of one VM */
     SLICE_MACHINE_CORES_MAX = 65536, /* of one machine */
@@ -17,13 +14,13 @@ enum {
     SLICE_BATCH_BYTES_MAX = 128 * 1024,
     SLICE_PURGE_MAX = 512, /* records forgotten by one entry */
 
-    SLICE_KEY_LIFE_MS = 15 * 60 * 1000,           /* of a minted key, after its VM */
-    SLICE_HASHED_KEY_LIFE_MS = 24 * 3600 * 1000,  /* of a 00 key, after its VM */
-    SLICE_KEY_FUTURE_MS = 120 * 1000,             /* how far ahead a minter's clock may be */
+    SLICE_KEY_LIFE_MS = 15 * 60 * 1000,          /* of a minted key, after its VM */
+    SLICE_HASHED_KEY_LIFE_MS = 24 * 3600 * 1000, /* of a 00 key, after its VM */
+    SLICE_KEY_FUTURE_MS = 120 * 1000,            /* how far ahead a minter's clock may be */
     SLICE_HOLD_LIFE_MS = 3000,
 };
 
-#define SLICE_VM_MEMORY_MIN UINT64_C(1000000)       /* 1 MB */
+#define SLICE_VM_MEMORY_MIN UINT64_C(1000000)        /* 1 MB */
 #define SLICE_VM_MEMORY_MAX UINT64_C(64000000000000) /* 64 TB */
 
 #endif

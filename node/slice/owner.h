@@ -23,18 +23,19 @@
 
 #include "node/slice/state.h"
 #include "proto/base/rng.h"
+#include "proto/wire/placement.h"
 
 struct owner;
 
 struct owner_config {
     struct slice_config slice;
-    uint32_t tag;       /* of this slice; must match the log once it is founded */
-    uint32_t root_tag;  /* home of hashed keys */
-    uint32_t flights_max; /* holds and proposals together, 16..65535 */
-    int64_t hold_life_ms; /* SLICE_HOLD_LIFE_MS */
-    uint32_t events_max;  /* retention, events: 65,536 */
+    uint32_t tag;              /* of this slice; must match the log once it is founded */
+    uint32_t root_tag;         /* home of hashed keys */
+    uint32_t flights_max;      /* holds and proposals together, 16..65535 */
+    int64_t hold_life_ms;      /* SLICE_HOLD_LIFE_MS */
+    uint32_t events_max;       /* retention, events: 65,536 */
     uint32_t events_bytes_max; /* retention, bytes: 64 MiB */
-    uint64_t boot; /* random, nonzero, never used before */
+    uint64_t boot;             /* random, nonzero, never used before */
     uint64_t seed;
 };
 
@@ -42,78 +43,6 @@ struct owner_config {
 struct owner_now {
     int64_t boot_ms;
     int64_t wall_ms;
-};
-
-enum owner_call_kind {
-    OWNER_OPEN = 1, /* at home: host it (with `commit`: and commit at once), or say who does */
-    OWNER_COMMIT,   /* hold -> VM */
-    OWNER_HOLD,     /* not at home: reserve */
-    OWNER_BIND,     /* at home: the key belongs to `hold` elsewhere from now on */
-    OWNER_CLOSE,    /* end a hold for ever, or tell the VM that it became */
-    OWNER_DONE,     /* at home: the bound hold became `vm` */
-    OWNER_CANCEL,   /* at home: nothing will ever come of this key */
-    OWNER_DESTROY,
-    OWNER_RELEASE,  /* at home: the VM elsewhere is gone */
-    OWNER_MACHINE,  /* inventory: add, resize or remove, see `machine_change` */
-};
-
-struct owner_call {
-    enum owner_call_kind kind;
-    uint64_t ticket; /* comes back in the answer; the caller's own */
-    struct fly_key key;
-    char subject[SLICE_SUBJECT_SIZE];
-    struct fly_digest digest;
-    bool commit;             /* OPEN */
-    struct hold_id hold;     /* COMMIT BIND CLOSE DONE */
-    struct hold_id replaces; /* OPEN BIND CANCEL: bound hold that Close proved dead; slice 0: none */
-    uint64_t vm;             /* DONE DESTROY RELEASE */
-    char region[SLICE_REGION_SIZE]; /* OPEN HOLD; MACHINE add */
-    uint32_t cores;                 /* OPEN HOLD; MACHINE */
-    uint64_t memory_bytes;
-    char name[SLICE_NAME_SIZE]; /* OPEN HOLD: VM's, may be empty; MACHINE: the machine's */
-    enum command_type machine_change; /* MACHINE: COMMAND_MACHINE_ADD, _RESIZE or _REMOVE */
-};
-
-enum owner_code {
-    OWNER_VM = 1,      /* the key's VM (or the destroyed one), in `vm`; `replayed` when it was there */
-    OWNER_HELD,        /* in `hold` until it is committed, closed or expires */
-    OWNER_ELSEWHERE,   /* OPEN, HOLD: no room here; `room` says how much there is */
-    OWNER_BOUND,       /* key is bound to `hold`; answers BIND with success when it is the caller's */
-    OWNER_VM_ELSEWHERE, /* key became VM `vm_id` in another slice */
-    OWNER_DEAD,        /* COMMIT, CLOSE: no VM came of this hold and none ever will */
-    OWNER_CANCELLED,   /* key is cancelled for good */
-    OWNER_DONE_OK,     /* DONE, RELEASE, MACHINE: recorded */
-    OWNER_BUSY,        /* another try with this key is under way: ask again */
-    OWNER_KEY_REUSED,
-    OWNER_KEY_EXPIRED,
-    OWNER_KEY_INVALID, /* minted in the future, or not at home here */
-    OWNER_NOT_FOUND,   /* DESTROY: no such VM; MACHINE: no such machine */
-    OWNER_REFUSED,     /* not done and never will be by this call: `status` and `text` say why */
-    OWNER_UNKNOWN,     /* proposed, outcome not known: ask again with the same key */
-};
-
-/* What a region of this slice could take, for refusals and tags. */
-struct owner_room {
-    uint32_t machines;  /* of the region */
-    uint32_t cores_max; /* of its largest machine */
-    uint64_t memory_max_bytes;
-    uint32_t cores_free_max; /* on one machine, now */
-    uint64_t memory_free_max_bytes;
-    bool fits_empty; /* some machine could hold the spec if it were empty */
-};
-
-struct owner_answer {
-    uint64_t ticket;
-    enum owner_call_kind kind;
-    enum owner_code code;
-    bool replayed;
-    uint64_t vm_id;
-    struct slice_record vm; /* OWNER_VM */
-    struct hold_id hold;    /* OWNER_HELD OWNER_BOUND OWNER_VM_ELSEWHERE */
-    uint32_t generation;    /* OWNER_BOUND */
-    struct owner_room room; /* OWNER_ELSEWHERE */
-    enum fly_status status; /* OWNER_REFUSED */
-    const char *text;       /* OWNER_REFUSED: static */
 };
 
 struct owner_counters {

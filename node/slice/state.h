@@ -36,8 +36,8 @@ struct slice_config {
 };
 
 struct slice_machine {
-    char name[SLICE_NAME_SIZE]; /* empty: the slot is free */
-    char region[SLICE_REGION_SIZE];
+    char name[FLY_NAME_SIZE]; /* empty: the slot is free */
+    char region[FLY_REGION_SIZE];
     uint32_t cores;
     uint32_t cores_used;
     uint64_t memory_bytes;
@@ -51,20 +51,20 @@ enum record_kind { RECORD_FREE = 0, RECORD_VM, RECORD_BOUND, RECORD_DONE, RECORD
 struct slice_record {
     enum record_kind kind;
     struct fly_key key;
-    char subject[SLICE_SUBJECT_SIZE];
+    char subject[FLY_SUBJECT_SIZE];
     struct fly_digest digest; /* VM BOUND DONE */
     struct hold_id hold;      /* VM: the hold it fulfilled; BOUND, DONE: the hold elsewhere */
     uint32_t generation;      /* BOUND: how often the key was bound */
     uint64_t vm;              /* VM, DONE: VM id */
     /* VM only */
     uint64_t number; /* creation number, 1.. */
-    char name[SLICE_NAME_SIZE];
+    char name[FLY_NAME_SIZE];
     uint32_t machine; /* slot */
     uint32_t cores;
     uint64_t memory_bytes;
-    uint8_t state; /* fly.v1.VmState: 2 started, 6 destroyed */
-    char machine_name[SLICE_NAME_SIZE];
-    char region[SLICE_REGION_SIZE];
+    enum vm_state state;
+    char machine_name[FLY_NAME_SIZE];
+    char region[FLY_REGION_SIZE];
     int64_t created_ms; /* wall */
     int64_t destroyed_ms;
     uint64_t seq; /* event of its last change */
@@ -73,24 +73,22 @@ struct slice_record {
     uint32_t next;      /* slot behind it in its expiry queue */
 };
 
-enum { VM_STARTED = 2, VM_DESTROYED = 6 };
-
 /* What became of one command. */
 enum slice_code {
-    SLICE_OK = 0,       /* done now */
-    SLICE_REPLAYED,     /* it was so already: LAUNCH of a key that has its VM, DESTROY of a dead VM */
-    SLICE_BOUND,        /* key is bound to `hold` elsewhere */
+    SLICE_OK = 0,   /* done now */
+    SLICE_REPLAYED, /* it was so already: LAUNCH of a key that has its VM, DESTROY of a dead VM */
+    SLICE_BOUND,    /* key is bound to `hold` elsewhere */
     SLICE_DONE_ELSEWHERE, /* key became VM `vm` in the slice of `hold` */
-    SLICE_CANCELLED,    /* key was cancelled */
-    SLICE_KEY_REUSED,   /* other spec */
+    SLICE_CANCELLED,      /* key was cancelled */
+    SLICE_KEY_REUSED,     /* other spec */
     SLICE_KEY_EXPIRED,
     SLICE_KEY_FUTURE,
-    SLICE_NO_ROOM,      /* the machine cannot hold it (now) */
+    SLICE_NO_ROOM, /* the machine cannot hold it (now) */
     SLICE_TABLE_FULL,
     SLICE_NOT_FOUND,
-    SLICE_EXISTS,       /* machine name is taken */
-    SLICE_IN_USE,       /* machine has VMs, or more is committed than it would have */
-    SLICE_STALE,        /* batch of an earlier leader, or FOUND twice */
+    SLICE_EXISTS, /* machine name is taken */
+    SLICE_IN_USE, /* machine has VMs, or more is committed than it would have */
+    SLICE_STALE,  /* batch of an earlier leader, or FOUND twice */
 };
 
 struct slice_result {
@@ -117,8 +115,8 @@ struct slice_totals {
     uint32_t machines;
     uint32_t records;
     uint32_t vms_started;
-    uint64_t term; /* of the last LEAD */
-    uint64_t boot; /* of the last LEAD */
+    uint64_t term;    /* of the last LEAD */
+    uint64_t boot;    /* of the last LEAD */
     int64_t slice_ms; /* of the last entry */
     int64_t wall_ms;
     uint32_t purged_mint_s; /* minted keys up to here have been forgotten */
@@ -138,7 +136,8 @@ enum fly_status slice_apply(struct slice_state *s, const uint8_t *data, size_t s
 const struct slice_totals *slice_totals(const struct slice_state *s);
 uint32_t slice_machines_max(const struct slice_state *s);
 uint32_t slice_records_max(const struct slice_state *s);
-/* Borrowed until the next apply; the machine's name is empty, the record's kind FREE, in free slots. */
+/* Borrowed until the next apply; the machine's name is empty, the record's kind FREE, in free
+ * slots. */
 const struct slice_machine *slice_machine_at(const struct slice_state *s, uint32_t slot);
 const struct slice_record *slice_record_at(const struct slice_state *s, uint32_t slot);
 /* SLICE_NONE when there is none. O(1) expected. */

@@ -22,9 +22,9 @@
 enum {
     FLY_KEY_SIZE = 16,
     FLY_KEY_RANDOM_SIZE = 6,
-    FLY_KEY_TEXT_SIZE = 33,  /* 32 hex digits and a NUL */
-    FLY_KEY_TEXT_MAX = 256,  /* longest text that key_from_text takes */
-    FLY_TAG_MAX = 0xffffff,  /* slice tags are 24 bits, 0 is none */
+    FLY_KEY_TEXT_SIZE = 33, /* 32 hex digits and a NUL */
+    FLY_KEY_TEXT_MAX = 256, /* longest text that key_from_text takes */
+    FLY_TAG_MAX = 0xffffff, /* slice tags are 24 bits, 0 is none */
     FLY_DIGEST_SIZE = 16,
 };
 

@@ -4,8 +4,8 @@
  * 60 bits: mix36(number) << 24 | tag; shown as 12 digits of Crockford base32. mix36 is a bijection,
  * so status and destroy find the slice and the number without a catalog (DESIGN 10). Pure.
  */
-#ifndef FLY_SLICE_VMID_H
-#define FLY_SLICE_VMID_H
+#ifndef FLY_WIRE_VMID_H
+#define FLY_WIRE_VMID_H
 
 #include <stdbool.h>
 #include <stdint.h>
