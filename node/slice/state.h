@@ -28,7 +28,7 @@
 
 struct slice_state;
 
-enum { SLICE_NONE = 0xffffffffu }; /* no slot */
+#define SLICE_NONE UINT32_MAX /* no slot */
 
 struct slice_config {
     uint32_t machines_max; /* 1..SLICE_MACHINES_MAX */
