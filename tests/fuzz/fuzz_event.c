@@ -35,9 +35,12 @@ static void same_text(const msgpack_object *map, uint64_t key, const char *expec
     const msgpack_object *value = value_of(map, key);
     size_t size = strlen(expected);
 
-    FLY_CHECK(value == NULL ? size == 0
-                            : value->type == MSGPACK_OBJECT_STR && value->via.str.size == size &&
-                                  memcmp(value->via.str.ptr, expected, size) == 0);
+    if (value == NULL) {
+        FLY_CHECK(size == 0);
+        return;
+    }
+    FLY_CHECK(value->type == MSGPACK_OBJECT_STR && value->via.str.size == size);
+    FLY_CHECK(size == 0 || memcmp(value->via.str.ptr, expected, size) == 0);
 }
 
 static void same_body(const msgpack_object *map, const struct event *event)
