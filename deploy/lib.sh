@@ -84,10 +84,10 @@ quoted() {
     printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"
 }
 
-# shown DIR - the folder as a person would type it from here
+# shown PATH - as a person would type it from here
 shown() {
     case "$1" in
-    "$PWD"/*) printf '%s\n' "${1#"$PWD"/}" ;;
-    *) printf '%s\n' "$1" ;;
+    "$PWD"/*) printf '%q\n' "${1#"$PWD"/}" ;;
+    *) printf '%q\n' "$1" ;;
     esac
 }
