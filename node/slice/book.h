@@ -9,8 +9,8 @@
 #ifndef FLY_SLICE_BOOK_H
 #define FLY_SLICE_BOOK_H
 
-#include "node/slice/index.h"
 #include "node/slice/state.h"
+#include "proto/base/index.h"
 #include "proto/base/list.h"
 #include "proto/base/rng.h"
 #include "proto/wire/placement.h"

@@ -5,8 +5,8 @@
 #define FLY_SLICE_STATE_PARTS_H
 
 #include "node/slice/chunks.h"
-#include "node/slice/index.h"
 #include "node/slice/state.h"
+#include "proto/base/index.h"
 
 /* Records in their last life, the first to be forgotten at the head; slots, SLICE_NONE: empty. */
 struct expiry_queue {
@@ -43,7 +43,8 @@ struct slice_state {
 
 struct slice_machine *state_machine_write(struct slice_state *s, uint32_t slot);
 struct slice_record *state_record_write(struct slice_state *s, uint32_t slot);
-/* A free record slot with key and subject set and indexed by them; SLICE_NONE: the table is full. */
+/* A free record slot with key and subject set and indexed by them; SLICE_NONE: the table is full.
+ */
 uint32_t state_record_add(struct slice_state *s, const char *subject, const struct fly_key *key);
 /* Indexes a record that became a VM. */
 void state_vm_index(struct slice_state *s, uint32_t slot);

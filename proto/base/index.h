@@ -4,8 +4,8 @@
  * Holds 32-bit hashes beside the slots; the owner of the items compares keys. Several slots may
  * share a hash. Never more than half full when sized by index_size. Pure.
  */
-#ifndef FLY_SLICE_INDEX_H
-#define FLY_SLICE_INDEX_H
+#ifndef FLY_BASE_INDEX_H
+#define FLY_BASE_INDEX_H
 
 #include <stddef.h>
 #include <stdint.h>

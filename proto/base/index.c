@@ -1,4 +1,4 @@
-#include "node/slice/index.h"
+#include "proto/base/index.h"
 
 #include "proto/base/check.h"
 
