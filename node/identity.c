@@ -70,6 +70,7 @@ static enum fly_status make_folder(const char *dir, struct fly_error *error)
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int parent = fd >= 0 ? openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     bool synced = parent >= 0 && fsync(parent) == 0;
+    int reason = errno;
     if (parent >= 0) {
         (void)close(parent);
     }
@@ -78,7 +79,7 @@ static enum fly_status make_folder(const char *dir, struct fly_error *error)
     }
     return synced ? FLY_OK
                   : fly_error_set(error, FLY_INTERNAL, "%s: cannot sync its folder: %s", dir,
-                                  strerror(errno));
+                                  strerror(reason));
 }
 
 static enum fly_status say_holder(int fd, const char *dir, struct fly_error *error)
