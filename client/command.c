@@ -200,8 +200,9 @@ const char *command_vm_word(struct command *command, int index, char out[static 
     uint64_t ignored;
 
     if (size > VMID_DIGITS || !fly_crockford_decode(word, size, &ignored)) {
-        command_usage("'%.40s' is not a VM's id or the beginning of one (1 to %d letters and digits)",
-                      word, VMID_DIGITS);
+        command_usage(
+            "'%.40s' is not a VM's id or the beginning of one (1 to %d letters and digits)", word,
+            VMID_DIGITS);
     }
     for (size_t i = 0; i <= size; i++) {
         out[i] = word[i] >= 'A' && word[i] <= 'Z' ? (char)(word[i] - 'A' + 'a') : word[i];
@@ -225,11 +226,11 @@ static bool name_candidates(struct command *command, const char *prefix, struct 
         several = list->n_vms >= 2;
         for (size_t i = 0; several && i < list->n_vms && at < sizeof failure->hint - 1; i++) {
             const Fly__V1__Vm *vm = list->vms[i];
-            int put = i == CANDIDATES_SHOWN_MAX
-                          ? snprintf(failure->hint + at, sizeof failure->hint - at, ", ...")
-                          : snprintf(failure->hint + at, sizeof failure->hint - at,
-                                     "%s%.16s (%.63s)", i == 0 ? "these begin so: " : ", ", vm->id,
-                                     vm->name);
+            int put =
+                i == CANDIDATES_SHOWN_MAX
+                    ? snprintf(failure->hint + at, sizeof failure->hint - at, ", ...")
+                    : snprintf(failure->hint + at, sizeof failure->hint - at, "%s%.16s (%.63s)",
+                               i == 0 ? "these begin so: " : ", ", vm->id, vm->name);
             at += put > 0 ? (size_t)put : 0;
         }
     }
@@ -238,8 +239,7 @@ static bool name_candidates(struct command *command, const char *prefix, struct 
     return several;
 }
 
-int command_fail_vm(struct command *command, const char *vm, struct failure *failure,
-                    bool doubtful)
+int command_fail_vm(struct command *command, const char *vm, struct failure *failure, bool doubtful)
 {
     bool about_word = failure->status == FLY_INVALID_ARGUMENT ||
                       failure->status == FLY_FAILED_PRECONDITION ||
