@@ -14,6 +14,7 @@
 #include "proto/base/id.h"
 #include "proto/base/rng.h"
 #include "proto/base/time.h"
+#include "proto/wire/cluster.h"
 #include "proto/wire/token.h"
 #include "proto/wire/token_claims.h"
 #include "proto/wire/token_json.h"
@@ -260,6 +261,23 @@ static void test_every_change_is_refused(void **state)
             assert_int_not_equal(token_verify(&key, text, i, implicit, &token, NULL), FLY_OK);
         }
     }
+}
+
+/* A dot and no footer would be a second text of the token without a footer. */
+static void test_no_empty_footer(void **state)
+{
+    struct token_secret_key secret = key_number(1);
+    char text[TOKEN_TEXT_MAX + 1];
+    struct token token;
+
+    (void)state;
+    assert_int_equal(token_sign(&secret, bytes_of("{}"), bytes_of(""), bytes_of(""), text, NULL),
+                     FLY_OK);
+    size_t size = strlen(text);
+    assert_null(strchr(text + 10, '.'));
+    assert_int_equal(token_peek(text, size, &token, NULL), FLY_OK);
+    text[size] = '.';
+    assert_int_equal(token_peek(text, size + 1, &token, NULL), FLY_INVALID_ARGUMENT);
 }
 
 static void test_bound_to_key_and_cluster(void **state)
@@ -559,6 +577,66 @@ static void test_times(void **state)
     }
 }
 
+/* --- the cluster record --- */
+
+static void test_cluster_record(void **state)
+{
+    struct token_secret_key secret = key_number(4);
+    struct cluster_record record = {.id = "000102030405060708090a0b0c0d0e0f",
+                                    .issuer = token_public_key_of(&secret),
+                                    .root_tag = 0x00abcd,
+                                    .created_ms = 1795219200123};
+    struct cluster_record back;
+    char text[CLUSTER_FILE_MAX];
+    size_t decoded = 0;
+
+    (void)state;
+    size_t size = cluster_record_encode(&record, text);
+    assert_int_equal(cluster_record_decode(text, size, &back, NULL), FLY_OK);
+    assert_string_equal(back.id, record.id);
+    assert_memory_equal(&back.issuer, &record.issuer, sizeof record.issuer);
+    assert_int_equal(back.root_tag, record.root_tag);
+    assert_int_equal(back.created_ms, record.created_ms);
+    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
+    assert_int_equal(json_object_size(root), 6);
+    json_decref(root);
+    /* no single changed character makes another issuer of it */
+    for (size_t i = 0; i < size; i++) {
+        char kept = text[i];
+        for (const char *c = "0189abfgAZ_-"; *c != '\0'; c++) {
+            text[i] = *c;
+            if (cluster_record_decode(text, size, &back, NULL) == FLY_OK) {
+                assert_memory_equal(&back.issuer, &record.issuer, sizeof record.issuer);
+                decoded++;
+            }
+        }
+        text[i] = kept;
+    }
+    assert_true(decoded > 100);                   /* digits of the id, for one */
+    for (size_t cut = 0; cut + 2 < size; cut++) { /* the newline may be missing */
+        assert_int_equal(cluster_record_decode(text, cut, &back, NULL), FLY_INVALID_ARGUMENT);
+    }
+}
+
+static void test_node_key(void **state)
+{
+    struct node_seed seed = {{1, 2, 3, 255}};
+    struct node_seed back = {{9}};
+    char text[CLUSTER_FILE_MAX];
+
+    (void)state;
+    size_t size = node_key_encode(&seed, text);
+    assert_int_equal(node_key_decode(text, size, &back, NULL), FLY_OK);
+    assert_memory_equal(&back, &seed, sizeof seed);
+    assert_int_equal(node_key_decode(text, size - 1, &back, NULL), FLY_OK);
+    assert_int_equal(node_key_decode(text, size - 2, &back, NULL), FLY_INVALID_ARGUMENT);
+    text[size] = '\n';
+    assert_int_equal(node_key_decode(text, size + 1, &back, NULL), FLY_INVALID_ARGUMENT);
+    text[0] = 'F';
+    assert_int_equal(node_key_decode(text, size, &back, NULL), FLY_INVALID_ARGUMENT);
+    assert_int_equal(node_key_decode(NULL, 0, &back, NULL), FLY_INVALID_ARGUMENT);
+}
+
 /* --- the JSON reader against jansson, on mutations of real objects --- */
 
 static const char *const json_seeds[] = {
@@ -673,6 +751,7 @@ int main(void)
         cmocka_unit_test(test_paserk_vectors),
         cmocka_unit_test(test_key_texts_refused),
         cmocka_unit_test(test_every_change_is_refused),
+        cmocka_unit_test(test_no_empty_footer),
         cmocka_unit_test(test_bound_to_key_and_cluster),
         cmocka_unit_test(test_pieces_do_not_run_together),
         cmocka_unit_test(test_sizes),
@@ -681,6 +760,8 @@ int main(void)
         cmocka_unit_test(test_footer),
         cmocka_unit_test(test_scopes),
         cmocka_unit_test(test_times),
+        cmocka_unit_test(test_cluster_record),
+        cmocka_unit_test(test_node_key),
         cmocka_unit_test(test_json_against_jansson),
         cmocka_unit_test(test_json_bounds),
     };
