@@ -753,6 +753,9 @@ void transport_listener_destroy(struct transport_listener *l)
     if (l->listener != NULL) {
         nng_stream_listener_close(l->listener);
     }
+    if (l->aio != NULL) {
+        nng_aio_stop(l->aio); /* its callback may still arm the timer: first this, then that */
+    }
     rpc_timer_stop(&l->retry);
     nng_aio_free(l->aio);
     nng_stream_listener_free(l->listener);
