@@ -230,9 +230,6 @@ static struct token_secret_key key_number(uint8_t number)
 /* No changed, dropped or added character leaves a token valid: one text for one token. */
 static void test_every_change_is_refused(void **state)
 {
-    static const char alphabet[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-        ".=+/ \n";
     struct token_secret_key secret = key_number(1);
     struct token_public_key key = token_public_key_of(&secret);
     struct fly_bytes implicit = bytes_of("cluster");
@@ -247,15 +244,15 @@ static void test_every_change_is_refused(void **state)
     size_t size = strlen(text);
     assert_int_equal(token_verify(&key, text, size, implicit, &token, NULL), FLY_OK);
     for (size_t i = 0; i <= size; i++) {
-        for (size_t c = 0; c < sizeof alphabet - 1; c += 1 + i % 7) {
+        for (int c = 0; c < 256; c++) {
             memcpy(changed, text, size + 1);
-            if (changed[i] != alphabet[c] && i < size) {
-                changed[i] = alphabet[c];
+            if (changed[i] != (char)c && i < size) {
+                changed[i] = (char)c;
                 assert_int_not_equal(token_verify(&key, changed, size, implicit, &token, NULL),
                                      FLY_OK);
             }
             memmove(changed + i + 1, text + i, size - i);
-            changed[i] = alphabet[c];
+            changed[i] = (char)c;
             assert_int_not_equal(token_verify(&key, changed, size + 1, implicit, &token, NULL),
                                  FLY_OK);
         }
