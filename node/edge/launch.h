@@ -10,9 +10,11 @@
  *            └─ KEY_…, CANCELLED ▶ NOT_DONE
  *
  * Outcomes (4.8): OK · NOT_DONE: nothing was or will be done by this call · UNKNOWN: retry the same
- * key. Once an Open with commit, a Bind or a Commit left and its answer did not come, the launch is
- * in doubt: only an answer about the key settles it, every other end is UNKNOWN. One call is under
- * way at a time; Done and the close of a hold that is not needed go off the path.
+ * key. An Open with commit that was not answered leaves a doubt until the key has its VM, is
+ * cancelled, or was bound elsewhere durably; a Bind or Commit of a hold leaves one until the VM is
+ * there or the hold is DEAD. In doubt, every other end is UNKNOWN. One call is under way at a time;
+ * Done and the close of a hold that is not needed go off the path. Relies on the channel: a call is
+ * delivered at most once (it may be late, or lost).
  *
  * The spec's words are the caller's: this machine moves them, it does not judge them. Pure.
  */
@@ -91,10 +93,13 @@ struct launch {
     enum launch_step_name at;
     uint32_t home;
     uint32_t next_candidate;
-    bool waiting; /* for the answer to `ticket` */
-    bool doubt;   /* something that may become a VM left and was not answered */
-    uint64_t ticket;
-    int64_t due_ms; /* answer is lost, or pause is over */
+    bool waiting;    /* for the answer to `ticket` */
+    bool doubt_open; /* an Open with commit (or a Cancel) left and was not answered, or is another's
+                      */
+    bool doubt_hold; /* a Bind or Commit of our hold left: only VM or DEAD settles it */
+    uint64_t first_ticket;
+    uint64_t ticket; /* of the last call on the path */
+    int64_t due_ms;  /* answer is lost, or pause is over */
     int64_t pause_ms;
     uint32_t hold_at;     /* slice of `hold` */
     struct hold_id hold;  /* ours, elsewhere */

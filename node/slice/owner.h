@@ -93,6 +93,9 @@ void owner_batch_refused(struct owner *o, enum fly_status status, const char *te
 /* Next answer; false when there is none. */
 bool owner_next_answer(struct owner *o, struct owner_answer *out);
 
+/* The VM of a record slot, for reads; false when the slot holds none. */
+bool owner_vm_at(const struct owner *o, uint32_t slot, struct vm *out);
+
 /* Room for a spec in a region by the book (applied + proposed + held). O(machines). */
 void owner_room(const struct owner *o, const char *region, uint32_t cores, uint64_t memory_bytes,
                 struct owner_room *out);

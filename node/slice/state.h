@@ -33,6 +33,7 @@ struct slice_state;
 struct slice_config {
     uint32_t machines_max; /* 1..SLICE_MACHINES_MAX */
     uint32_t records_max;  /* VMs and keys together, 16..2^24 */
+    uint64_t hash_seed;    /* guards the tables against chosen keys; changes no result */
 };
 
 struct slice_machine {
@@ -134,8 +135,9 @@ enum fly_status slice_apply(struct slice_state *s, const uint8_t *data, size_t s
                             struct slice_effects *out, struct fly_error *error);
 
 const struct slice_totals *slice_totals(const struct slice_state *s);
-uint32_t slice_machines_max(const struct slice_state *s);
-uint32_t slice_records_max(const struct slice_state *s);
+/* Slots in use end before these. */
+uint32_t slice_machine_slots(const struct slice_state *s);
+uint32_t slice_record_slots(const struct slice_state *s);
 /* Borrowed until the next apply; the machine's name is empty, the record's kind FREE, in free
  * slots. */
 const struct slice_machine *slice_machine_at(const struct slice_state *s, uint32_t slot);

@@ -89,6 +89,7 @@ struct event_message {
     uint64_t from; /* 0 in a heartbeat */
     uint64_t to;
     struct fly_reader bodies; /* private to event_message_next */
+    uint64_t left;
 };
 
 /* Accepts a message whole, every body looked at and its seq in place, or not at all: then *out is

@@ -1,0 +1,547 @@
+/*
+ * segment - names, checksum, wrap, and the walk over batches. See segment.h for the format.
+ *
+ * Source: raft/uv.h of libraft 0.15 and what its loader accepts (docs/decisions/0002-journal.md).
+ * Pure.
+ */
+#include "node/slice/segment.h"
+#include "proto/base/bytes.h"
+#include "proto/base/check.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum {
+    BATCH_HEAD = 16,                   /* two sums and the count */
+    ENTRY_HEAD = 16,                   /* term, type, size */
+    WITNESS_BUDGET = 64 * 1024 * 1024, /* bytes summed while looking behind a broken batch */
+};
+
+void segment_crc_init(struct segment_crc *crc)
+{
+    for (uint32_t i = 0; i < 256; i++) {
+        uint32_t sum = i;
+        for (int bit = 0; bit < 8; bit++) {
+            sum = (sum & 1u) != 0 ? 0xEDB88320u ^ (sum >> 1) : sum >> 1;
+        }
+        crc->table[0][i] = sum;
+    }
+    for (uint32_t i = 0; i < 256; i++) {
+        for (int k = 1; k < 8; k++) {
+            uint32_t sum = crc->table[k - 1][i];
+            crc->table[k][i] = crc->table[0][sum & 0xFFu] ^ (sum >> 8);
+        }
+    }
+}
+
+uint32_t segment_crc_update(const struct segment_crc *crc, uint32_t sum, const void *data,
+                            size_t size)
+{
+    const uint8_t *p = data;
+    sum = ~sum;
+    while (size >= 8) {
+        uint32_t low = fly_load_u32(p) ^ sum;
+        uint32_t high = fly_load_u32(p + 4);
+        sum = crc->table[7][low & 0xFFu] ^ crc->table[6][(low >> 8) & 0xFFu] ^
+              crc->table[5][(low >> 16) & 0xFFu] ^ crc->table[4][low >> 24] ^
+              crc->table[3][high & 0xFFu] ^ crc->table[2][(high >> 8) & 0xFFu] ^
+              crc->table[1][(high >> 16) & 0xFFu] ^ crc->table[0][high >> 24];
+        p += 8;
+        size -= 8;
+    }
+    while (size > 0) {
+        sum = crc->table[0][(sum ^ *p) & 0xFFu] ^ (sum >> 8);
+        p++;
+        size--;
+    }
+    return ~sum;
+}
+
+/* --- names --------------------------------------------------------------------------------- */
+
+/* A number as libraft prints it with %llu: no sign, no needless zero. Advances *text. */
+static bool name_number(const char **text, uint64_t *out)
+{
+    const char *p = *text;
+    uint64_t value = 0;
+    if (*p < '0' || *p > '9' || (*p == '0' && p[1] >= '0' && p[1] <= '9')) {
+        return false;
+    }
+    for (; *p >= '0' && *p <= '9'; p++) {
+        uint64_t digit = (uint64_t)(*p - '0');
+        if (value > (UINT64_MAX - digit) / 10) {
+            return false;
+        }
+        value = value * 10 + digit;
+    }
+    *text = p;
+    *out = value;
+    return true;
+}
+
+/* Exactly sixteen digits. */
+static bool name_number16(const char **text, uint64_t *out)
+{
+    uint64_t value = 0;
+    for (int i = 0; i < 16; i++) {
+        char c = (*text)[i];
+        if (c < '0' || c > '9') {
+            return false;
+        }
+        value = value * 10 + (uint64_t)(c - '0');
+    }
+    *text += 16;
+    *out = value;
+    return true;
+}
+
+static bool name_closed(const char *p, struct segment_name *out)
+{
+    if (!name_number16(&p, &out->a) || *p++ != '-' || !name_number16(&p, &out->b) || *p != 0) {
+        return false;
+    }
+    out->kind = SEGMENT_CLOSED;
+    return out->a >= 1 && out->b >= out->a;
+}
+
+static bool name_snapshot(const char *p, struct segment_name *out)
+{
+    if (!name_number(&p, &out->a) || *p++ != '-' || !name_number(&p, &out->b) || *p++ != '-' ||
+        !name_number(&p, &out->c) || out->a == 0 || out->b == 0) {
+        return false;
+    }
+    out->kind = strcmp(p, ".meta") == 0 ? SEGMENT_SNAPSHOT_META : SEGMENT_SNAPSHOT;
+    return *p == 0 || out->kind == SEGMENT_SNAPSHOT_META;
+}
+
+struct segment_name segment_name_parse(const char *name)
+{
+    struct segment_name out = {SEGMENT_OTHER, 0, 0, 0};
+    const struct segment_name lookalike = {SEGMENT_LOOKALIKE, 0, 0, 0};
+    /* libraft parses with sscanf, which takes leading space and signs: those start like a number */
+    if (*name == '+' || *name == '-' || *name == ' ' || (*name >= '\t' && *name <= '\r') ||
+        (*name >= '0' && *name <= '9')) {
+        return name_closed(name, &out) ? out : lookalike;
+    }
+    if (strncmp(name, "open-", 5) == 0) {
+        const char *p = name + 5;
+        out.kind = SEGMENT_OPEN;
+        return name_number(&p, &out.a) && *p == 0 && out.a > 0 ? out : lookalike;
+    }
+    if (strncmp(name, "snapshot-", 9) == 0) {
+        return strlen(name) < SEGMENT_NAME_MAX && name_snapshot(name + 9, &out) ? out : lookalike;
+    }
+    if (strcmp(name, "metadata1") == 0 || strcmp(name, "metadata2") == 0) {
+        out.kind = SEGMENT_METADATA;
+        out.a = (uint64_t)(name[8] - '0');
+    } else if (strncmp(name, "tmp-", 4) == 0) {
+        out.kind = SEGMENT_TEMPORARY;
+    }
+    return out;
+}
+
+static int compare_u64(uint64_t x, uint64_t y)
+{
+    return x < y ? -1 : x > y;
+}
+
+int segment_name_compare(const struct segment_name *x, const struct segment_name *y)
+{
+    if (x->kind != y->kind) {
+        return x->kind < y->kind ? -1 : 1;
+    }
+    if (x->a != y->a) {
+        return compare_u64(x->a, y->a);
+    }
+    return x->b != y->b ? compare_u64(x->b, y->b) : compare_u64(x->c, y->c);
+}
+
+/* --- the wrap ------------------------------------------------------------------------------ */
+
+size_t segment_wrap_size(size_t size)
+{
+    return SEGMENT_WRAP_SIZE + ((size + 7) & ~(size_t)7);
+}
+
+void segment_wrap_encode(uint8_t *out, uint64_t index, uint64_t acknowledged, const uint8_t *data,
+                         size_t size)
+{
+    FLY_CHECK(size <= UINT32_MAX);
+    fly_store_u64(out, index);
+    fly_store_u64(out + 8, acknowledged);
+    fly_store_u32(out + 16, (uint32_t)size);
+    fly_store_u32(out + 20, 0);
+    memcpy(out + SEGMENT_WRAP_SIZE, data, size);
+    memset(out + SEGMENT_WRAP_SIZE + size, 0, segment_wrap_size(size) - SEGMENT_WRAP_SIZE - size);
+}
+
+static bool all_zero(const uint8_t *data, size_t size)
+{
+    while (size >= 8) {
+        if (fly_load_u64(data) != 0) {
+            return false;
+        }
+        data += 8;
+        size -= 8;
+    }
+    while (size > 0) {
+        if (*data++ != 0) {
+            return false;
+        }
+        size--;
+    }
+    return true;
+}
+
+enum fly_status segment_wrap_decode(const uint8_t *data, size_t size, uint64_t *index,
+                                    uint64_t *acknowledged, const uint8_t **out, size_t *out_size,
+                                    struct fly_error *error)
+{
+    if (size < SEGMENT_WRAP_SIZE) {
+        return fly_error_set(error, FLY_DATA_LOSS, "a command of %zu bytes has no wrap", size);
+    }
+    uint64_t inner = fly_load_u32(data + 16);
+    if (fly_load_u32(data + 20) != 0 || inner == 0 || inner > size - SEGMENT_WRAP_SIZE ||
+        segment_wrap_size((size_t)inner) != size ||
+        !all_zero(data + SEGMENT_WRAP_SIZE + inner, size - SEGMENT_WRAP_SIZE - (size_t)inner)) {
+        return fly_error_set(error, FLY_DATA_LOSS, "the wrap of a command does not fit its size");
+    }
+    *index = fly_load_u64(data);
+    *acknowledged = fly_load_u64(data + 8);
+    *out = data + SEGMENT_WRAP_SIZE;
+    *out_size = (size_t)inner;
+    return FLY_OK;
+}
+
+/* --- batches ------------------------------------------------------------------------------- */
+
+struct batch {
+    size_t count;
+    size_t head_at, data_at, end_at;
+};
+
+/* Verifies the batch at `at`. NULL when it is good, else the reason. */
+static const char *batch_parse(const struct segment_crc *crc, const uint8_t *data, size_t size,
+                               size_t at, struct batch *out)
+{
+    size_t rest = size - at;
+    if (rest < BATCH_HEAD) {
+        return "a batch is cut off in its head";
+    }
+    uint64_t count = fly_load_u64(data + at + 8);
+    if (count == 0) {
+        return "a batch of no entries";
+    }
+    if (count > (rest - BATCH_HEAD) / ENTRY_HEAD) {
+        return "a batch has more entries than the file has room for";
+    }
+    out->count = (size_t)count;
+    out->head_at = at + BATCH_HEAD;
+    out->data_at = out->head_at + out->count * ENTRY_HEAD;
+    if (segment_crc_update(crc, 0, data + at + 8, out->data_at - at - 8) !=
+        fly_load_u32(data + at)) {
+        return "the checksum of a batch's header is wrong";
+    }
+    size_t room = size - out->data_at;
+    uint64_t total = 0;
+    for (size_t i = 0; i < out->count; i++) {
+        total += fly_load_u32(data + out->head_at + i * ENTRY_HEAD + 12);
+    }
+    if (total > room) {
+        return "a batch is cut off in its data";
+    }
+    out->end_at = out->data_at + (size_t)total;
+    if (segment_crc_update(crc, 0, data + out->data_at, (size_t)total) !=
+        fly_load_u32(data + at + 4)) {
+        return "the checksum of a batch's data is wrong";
+    }
+    return NULL;
+}
+
+/* A good batch behind a broken one says what was durable when it was submitted. Does one say that
+ * the broken batch, which starts with entry `index`, was? Too much work counts as yes. */
+static bool witness_find(const struct segment_walk *w, uint64_t index)
+{
+    size_t budget = WITNESS_BUDGET;
+    for (size_t at = w->offset + 8; at < w->size && w->size - at > BATCH_HEAD; at += 8) {
+        uint64_t count = fly_load_u64(w->data + at + 8);
+        if (count == 0 || count > (w->size - at - BATCH_HEAD) / ENTRY_HEAD) {
+            continue;
+        }
+        struct batch batch;
+        size_t cost = (size_t)count * ENTRY_HEAD + BATCH_HEAD;
+        const char *reason = batch_parse(w->crc, w->data, w->size, at, &batch);
+        if (reason == NULL) {
+            cost = batch.end_at - at;
+            size_t data_at = batch.data_at;
+            for (size_t i = 0; i < batch.count; i++) {
+                const uint8_t *head = w->data + batch.head_at + i * ENTRY_HEAD;
+                size_t size = fly_load_u32(head + 12);
+                if (head[8] == SEGMENT_COMMAND && size >= SEGMENT_WRAP_SIZE &&
+                    fly_load_u64(w->data + data_at) > index &&
+                    fly_load_u64(w->data + data_at + 8) >= index) {
+                    return true;
+                }
+                data_at += size;
+            }
+        }
+        if (cost >= budget) {
+            return true;
+        }
+        budget -= cost;
+    }
+    return false;
+}
+
+/* --- the walk ------------------------------------------------------------------------------ */
+
+void segment_walk_begin(struct segment_walk *w, const struct segment_crc *crc,
+                        uint64_t snapshot_index, uint64_t snapshot_term, uint64_t acknowledged)
+{
+    memset(w, 0, sizeof *w);
+    w->crc = crc;
+    w->snapshot_index = snapshot_index;
+    w->snapshot_term = snapshot_term;
+    w->acknowledged = acknowledged;
+    w->done = true;
+}
+
+static enum fly_status refuse(struct fly_error *error, const struct segment_walk *w, size_t offset,
+                              const char *reason)
+{
+    return fly_error_set(error, FLY_DATA_LOSS, "%s: offset %zu: %s", w->file, offset, reason);
+}
+
+static enum fly_status walk_file_order(struct segment_walk *w, struct fly_error *error)
+{
+    if (w->name.kind == SEGMENT_CLOSED) {
+        if (w->open_before || (w->next_index != 0 && w->name.a != w->next_index)) {
+            return fly_error_set(error, FLY_DATA_LOSS,
+                                 "%s: offset 0: the log goes on at entry %" PRIu64
+                                 ": a segment is missing or twice here",
+                                 w->file, w->next_index);
+        }
+        if (w->next_index == 0) {
+            w->next_index = w->name.a;
+        }
+        return FLY_OK;
+    }
+    if (w->open_before && w->name.a <= w->counter_before) {
+        return refuse(error, w, 0, "open segments out of order");
+    }
+    w->open_before = true;
+    w->counter_before = w->name.a;
+    if (w->next_index == 0) {
+        /* an open segment does not say where it starts: libraft counts from here, and the wraps
+         * will tell whether that is true */
+        w->next_index = w->snapshot_index + 1;
+    }
+    return FLY_OK;
+}
+
+enum fly_status segment_walk_file(struct segment_walk *w, const char *file, const uint8_t *data,
+                                  size_t size, struct fly_error *error)
+{
+    FLY_CHECK(w->done && strlen(file) < SEGMENT_NAME_MAX);
+    memcpy(w->file, file, strlen(file) + 1);
+    w->name = segment_name_parse(file);
+    w->data = data;
+    w->size = size;
+    w->offset = 0;
+    w->left = 0;
+    FLY_CHECK(w->name.kind == SEGMENT_CLOSED || w->name.kind == SEGMENT_OPEN);
+    enum fly_status status = walk_file_order(w, error);
+    if (status != FLY_OK) {
+        return status;
+    }
+    if (w->name.kind == SEGMENT_OPEN && all_zero(data, size)) {
+        return FLY_OK; /* allocated, never written */
+    }
+    if (w->torn_seen) {
+        return fly_error_set(error, FLY_DATA_LOSS,
+                             "%s: offset %" PRIu64 ": %s, and %s goes on behind it", w->torn.file,
+                             w->torn.offset, w->torn.reason, file);
+    }
+    w->done = false;
+    if (size < SEGMENT_HEAD_SIZE) {
+        return w->name.kind == SEGMENT_OPEN
+                   ? FLY_OK
+                   : refuse(error, w, 0, "a closed segment without its head");
+    }
+    uint64_t format = fly_load_u64(data);
+    if (format == 1) {
+        w->offset = SEGMENT_HEAD_SIZE;
+    } else if (format != 0 || w->name.kind == SEGMENT_CLOSED) {
+        return fly_error_set(error, FLY_DATA_LOSS, "%s: offset 0: format %" PRIu64 " is not known",
+                             file, format);
+    }
+    return FLY_OK;
+}
+
+/* The batch at w->offset is no good: a torn write, or damage? */
+static enum fly_status walk_broken(struct segment_walk *w, const char *reason,
+                                   struct fly_error *error)
+{
+    if (w->name.kind == SEGMENT_CLOSED) {
+        return refuse(error, w, w->offset, reason);
+    }
+    if (w->acknowledged >= w->next_index) {
+        return fly_error_set(error, FLY_DATA_LOSS,
+                             "%s: offset %zu: %s, and entry %" PRIu64
+                             " there was acknowledged (up to %" PRIu64 ")",
+                             w->file, w->offset, reason, w->next_index, w->acknowledged);
+    }
+    if (witness_find(w, w->next_index)) {
+        return fly_error_set(error, FLY_DATA_LOSS,
+                             "%s: offset %zu: %s, and later entries say that entry %" PRIu64
+                             " there was durable",
+                             w->file, w->offset, reason, w->next_index);
+    }
+    size_t end = w->size;
+    while (end > w->offset && w->data[end - 1] == 0) {
+        end--;
+    }
+    w->torn_seen = true;
+    memcpy(w->torn.file, w->file, sizeof w->torn.file);
+    w->torn.offset = w->offset;
+    w->torn.bytes = end - w->offset;
+    w->torn.reason = reason;
+    w->done = true;
+    return FLY_OK;
+}
+
+/* At the end of a file, or its next batch verified and set up. */
+static enum fly_status walk_batch(struct segment_walk *w, struct fly_error *error)
+{
+    if (w->name.kind == SEGMENT_OPEN && w->offset >= SEGMENT_HEAD_SIZE &&
+        all_zero(w->data + w->offset, w->size - w->offset)) {
+        w->done = true;
+        if (w->offset == SEGMENT_HEAD_SIZE) {
+            w->offset = 0; /* a head alone holds nothing */
+        }
+        return FLY_OK;
+    }
+    if (w->name.kind == SEGMENT_CLOSED && w->next_index == w->name.b + 1) {
+        w->done = true;
+        return w->offset == w->size ? FLY_OK
+                                    : refuse(error, w, w->offset, "bytes behind the last entry");
+    }
+    if (w->offset < SEGMENT_HEAD_SIZE) {
+        return walk_broken(w, "the head of a segment is cut off", error);
+    }
+    struct batch batch;
+    const char *reason = batch_parse(w->crc, w->data, w->size, w->offset, &batch);
+    if (reason != NULL) {
+        return walk_broken(w, reason, error);
+    }
+    if (w->name.kind == SEGMENT_CLOSED && batch.count > w->name.b - w->next_index + 1) {
+        return refuse(error, w, w->offset, "more entries than the file's name says");
+    }
+    w->left = batch.count;
+    w->head_at = batch.head_at;
+    w->data_at = batch.data_at;
+    w->end_at = batch.end_at;
+    w->batches++;
+    return FLY_OK;
+}
+
+static enum fly_status walk_entry_check(struct segment_walk *w, struct segment_entry *entry,
+                                        uint8_t type, struct fly_error *error)
+{
+    struct fly_error why;
+    if (type < SEGMENT_COMMAND || type > SEGMENT_CHANGE) {
+        return refuse(error, w, w->head_at, "an entry of an unknown type");
+    }
+    if (entry->term == 0 || entry->term < w->last_term) {
+        return fly_error_set(error, FLY_DATA_LOSS,
+                             "%s: offset %zu: entry %" PRIu64 " has term %" PRIu64
+                             " after term %" PRIu64,
+                             w->file, w->head_at, entry->index, entry->term, w->last_term);
+    }
+    if (entry->index == 1 && type != SEGMENT_CHANGE) {
+        return refuse(error, w, w->head_at, "the first entry of a log is not its configuration");
+    }
+    if ((entry->index == w->snapshot_index && entry->term != w->snapshot_term) ||
+        (entry->index > w->snapshot_index && entry->term < w->snapshot_term)) {
+        return refuse(error, w, w->head_at, "the term does not agree with the snapshot's name");
+    }
+    if (type != SEGMENT_COMMAND) {
+        return FLY_OK;
+    }
+    uint64_t index = 0, acknowledged = 0;
+    if (segment_wrap_decode(entry->data, entry->size, &index, &acknowledged, &entry->data,
+                            &entry->size, &why) != FLY_OK) {
+        return refuse(error, w, w->data_at, why.text);
+    }
+    if (index != entry->index || acknowledged >= index) {
+        return fly_error_set(error, FLY_DATA_LOSS,
+                             "%s: offset %zu: entry %" PRIu64 " stands where entry %" PRIu64
+                             " should",
+                             w->file, w->data_at, index, entry->index);
+    }
+    return FLY_OK;
+}
+
+enum fly_status segment_walk_next(struct segment_walk *w, struct segment_entry *out, bool *found,
+                                  struct fly_error *error)
+{
+    *found = false;
+    if (w->left == 0 && !w->done) {
+        enum fly_status status = walk_batch(w, error);
+        if (status != FLY_OK) {
+            return status;
+        }
+    }
+    if (w->left == 0) {
+        return FLY_OK;
+    }
+    const uint8_t *head = w->data + w->head_at;
+    out->index = w->next_index;
+    out->term = fly_load_u64(head);
+    out->type = (enum segment_type)head[8];
+    out->data = w->data + w->data_at;
+    out->size = fly_load_u32(head + 12);
+    size_t raw = out->size;
+    enum fly_status status = walk_entry_check(w, out, head[8], error);
+    if (status != FLY_OK) {
+        return status;
+    }
+    w->left--;
+    w->head_at += ENTRY_HEAD;
+    w->data_at += raw;
+    if (w->left == 0) {
+        w->offset = w->end_at;
+    }
+    if (w->first_index == 0) {
+        w->first_index = w->next_index;
+    }
+    w->last_index = w->next_index++;
+    w->last_term = out->term;
+    w->entries++;
+    *found = true;
+    return FLY_OK;
+}
+
+enum fly_status segment_walk_end(const struct segment_walk *w, struct fly_error *error)
+{
+    FLY_CHECK(w->done);
+    uint64_t last = w->entries > 0 ? w->last_index : w->snapshot_index;
+    if (w->first_index > w->snapshot_index + 1) {
+        return fly_error_set(error, FLY_DATA_LOSS,
+                             "the log starts at entry %" PRIu64
+                             ", but the snapshot ends at entry %" PRIu64 ": entries are missing",
+                             w->first_index, w->snapshot_index);
+    }
+    if (last < w->snapshot_index) {
+        return fly_error_set(error, FLY_DATA_LOSS,
+                             "the log ends at entry %" PRIu64 ", before its snapshot at %" PRIu64,
+                             last, w->snapshot_index);
+    }
+    if (w->acknowledged > last) {
+        return fly_error_set(error, FLY_DATA_LOSS,
+                             "the log ends at entry %" PRIu64 ", but entry %" PRIu64
+                             " was acknowledged: a file is missing or was cut",
+                             last, w->acknowledged);
+    }
+    return FLY_OK;
+}
