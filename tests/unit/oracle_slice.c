@@ -360,6 +360,9 @@ static enum slice_code cancel(struct oracle *o, const struct command *c, int64_t
     if (code == SLICE_CANCELLED) {
         return SLICE_REPLAYED;
     }
+    if (code == SLICE_KEY_EXPIRED && o->totals.purged_mint_s < key_mint_s(&c->key)) {
+        o->totals.purged_mint_s = key_mint_s(&c->key);
+    }
     if (code != SLICE_OK) {
         return code;
     }
