@@ -170,6 +170,9 @@ static void append_over(struct sim_world *w, struct sim_slice *s)
     if (owner_apply(s->owner, e->data, e->size, &error) != FLY_OK) {
         sim_fail(w, "s%u: owner_apply: %s", s->index, error.text);
     }
+    if (sim_chance(w, 100)) {
+        check_recovered(w, s); /* looking at all of it after every entry would take too long */
+    }
     if (s->view == NULL && sim_chance(w, 30)) {
         s->view = slice_view_take(owner_state(s->owner));
         s->view_index = s->committed;
@@ -213,11 +216,11 @@ static void append_what_waits(struct sim_world *w, struct sim_slice *s, struct o
 
 void authority_turn(struct sim_world *w, struct sim_slice *s)
 {
+    s->turn_at_ms = INT64_MAX;
     if (s->owner == NULL || s->paused) {
         return;
     }
     struct owner_now now = authority_now(w, s);
-    s->turn_at_ms = INT64_MAX;
     s->ticked_ms = now.boot_ms;
     owner_tick(s->owner, now);
     for (; s->holds_expired < owner_counters(s->owner)->holds_expired; s->holds_expired++) {

@@ -15,21 +15,22 @@ static uint64_t commands[TYPES][RESULTS];
 static const char *const names[] = {COVER_LIST(COVER_NAME)};
 
 static const char *const kind_names[KINDS] = {
-    "",     "OPEN", "COMMIT", "HOLD",    "BIND",    "CLOSE",
+    "",     "OPEN",   "COMMIT",  "HOLD",    "BIND",    "CLOSE",
     "DONE", "CANCEL", "DESTROY", "RELEASE", "MACHINE",
 };
 static const char *const code_names[CODES] = {
-    "",        "VM",      "HELD",  "ELSEWHERE", "BOUND",      "VM_ELSEWHERE", "DEAD",
+    "",          "VM",      "HELD", "ELSEWHERE",  "BOUND",       "VM_ELSEWHERE", "DEAD",
     "CANCELLED", "DONE_OK", "BUSY", "KEY_REUSED", "KEY_EXPIRED", "KEY_INVALID",  "NOT_FOUND",
-    "REFUSED", "UNKNOWN",
+    "REFUSED",   "UNKNOWN",
 };
 static const char *const type_names[TYPES] = {
     "",       "FOUND", "LEAD", "MACHINE_ADD", "MACHINE_RESIZE", "MACHINE_REMOVE",
     "LAUNCH", "BIND",  "DONE", "CANCEL",      "DESTROY",        "RELEASE",
 };
 static const char *const result_names[RESULTS] = {
-    "OK",          "REPLAYED",   "BOUND",   "DONE_ELSEWHERE", "CANCELLED", "KEY_REUSED", "KEY_EXPIRED",
-    "KEY_FUTURE", "NO_ROOM", "TABLE_FULL",     "NOT_FOUND", "EXISTS",     "IN_USE",      "STALE",
+    "OK",         "REPLAYED",    "BOUND",      "DONE_ELSEWHERE", "CANCELLED",
+    "KEY_REUSED", "KEY_EXPIRED", "KEY_FUTURE", "NO_ROOM",        "TABLE_FULL",
+    "NOT_FOUND",  "EXISTS",      "IN_USE",     "STALE",
 };
 
 /* Answers and results that the seeds of CI must have met. */
@@ -57,9 +58,10 @@ static const struct {
     enum command_type type;
     enum slice_code code;
 } must_result[] = {
-    {COMMAND_LAUNCH, SLICE_OK},       {COMMAND_LAUNCH, SLICE_STALE}, {COMMAND_BIND, SLICE_OK},
-    {COMMAND_DONE, SLICE_OK},         {COMMAND_CANCEL, SLICE_OK},    {COMMAND_DESTROY, SLICE_OK},
-    {COMMAND_RELEASE, SLICE_OK},      {COMMAND_MACHINE_RESIZE, SLICE_OK},
+    {COMMAND_LAUNCH, SLICE_OK},         {COMMAND_LAUNCH, SLICE_STALE},
+    {COMMAND_BIND, SLICE_OK},           {COMMAND_DONE, SLICE_OK},
+    {COMMAND_CANCEL, SLICE_OK},         {COMMAND_DESTROY, SLICE_OK},
+    {COMMAND_RELEASE, SLICE_OK},        {COMMAND_MACHINE_RESIZE, SLICE_OK},
     {COMMAND_MACHINE_REMOVE, SLICE_OK},
 };
 
@@ -71,21 +73,21 @@ void cover_hit(enum cover what)
 
 void cover_answer(enum owner_call_kind kind, enum owner_code code)
 {
-    FLY_CHECK(kind < KINDS && code < CODES);
+    FLY_CHECK((int)kind < KINDS && (int)code < CODES);
     answers[kind][code]++;
 }
 
 void cover_command(enum command_type type, enum slice_code code)
 {
-    FLY_CHECK(type < TYPES && code < RESULTS);
+    FLY_CHECK((int)type < TYPES && (int)code < RESULTS);
     commands[type][code]++;
 }
 
 static unsigned row(FILE *out, const char *a, const char *b, uint64_t count, bool must)
 {
     if (count > 0 || must) {
-        fprintf(out, "%10llu  %s%s%s%s\n", (unsigned long long)count, a, b[0] == '\0' ? "" : " ",
-                b, count == 0 ? "   <-- NEVER HIT" : "");
+        fprintf(out, "%10llu  %s%s%s%s\n", (unsigned long long)count, a, b[0] == '\0' ? "" : " ", b,
+                count == 0 ? "   <-- NEVER HIT" : "");
     }
     return count == 0 && must;
 }

@@ -38,8 +38,8 @@ bool disk_submit(struct sim_world *w, struct sim_slice *s, const uint8_t *data, 
         return false;
     }
     push(s, entry_copy(data, size));
-    int64_t takes_ms = sim_chance(w, w->faults.slow_disk) ? sim_between(w, 50, 4000)
-                                                          : sim_between(w, 0, 6);
+    int64_t takes_ms =
+        sim_chance(w, w->faults.slow_disk) ? sim_between(w, 50, 4000) : sim_between(w, 0, 6);
     if (s->append_free_ms < w->now_ms) {
         s->append_free_ms = w->now_ms;
     }

@@ -23,12 +23,11 @@ enum {
     SIM_SLICES_MAX = 4,
     SIM_EDGES_MAX = 3,
     SIM_CLIENTS_MAX = 6,
-    SIM_MACHINES_MAX = 6,  /* of one slice */
-    SIM_LAUNCHES_MAX = 8,  /* of one edge at a time */
-    SIM_RAWS_MAX = 64,     /* calls of one edge that no launch machine drives */
-    SIM_WATCHERS = 2,      /* of each slice */
+    SIM_MACHINES_MAX = 6, /* of one slice */
+    SIM_LAUNCHES_MAX = 8, /* of one edge at a time */
+    SIM_RAWS_MAX = 64,    /* calls of one edge that no launch machine drives */
+    SIM_WATCHERS = 2,     /* of each slice */
     SIM_KEYS_MAX = 2048,
-    SIM_CALLS_MAX = 8192,
     SIM_VMS_MAX = 2048,
     SIM_TRACE_LINES = 40,
     SIM_TRACE_SIZE = 200,
@@ -58,7 +57,7 @@ struct sim_faults {
     unsigned wall_jump;
     unsigned leap; /* all clocks go on by minutes or a day */
     unsigned inventory;
-    unsigned apart; /* Open and Commit as two calls */
+    unsigned apart;       /* Open and Commit as two calls */
     unsigned late_append; /* in a thousand: a batch of a dead leader is appended behind the next */
 };
 
@@ -122,11 +121,13 @@ struct sim_vm {
     uint64_t id;
     uint32_t slice; /* index */
     uint32_t key;
+    struct fly_digest digest;
     bool told_new;      /* OK without `replayed` was given for it once */
     bool acknowledged;  /* a client was told OK */
     bool destroy_asked; /* somebody asked to destroy it */
     bool destroy_acknowledged;
-    bool destroyed; /* by the log */
+    bool destroyed;        /* by the log */
+    int64_t life_until_ms; /* slice time at its key's home: until then nothing else may come */
 };
 
 struct sim_key {
@@ -135,11 +136,11 @@ struct sim_key {
     char region[FLY_REGION_SIZE];
     uint32_t cores;
     uint64_t memory_bytes;
-    uint32_t home; /* slice index */
-    uint32_t vms;  /* ever made */
-    uint32_t vm;   /* the last one made, index into vms */
-    bool cancelled; /* a client was told that nothing will ever come of it */
-    bool settled;   /* nobody needs to ask about it again */
+    uint32_t home;              /* slice index */
+    uint32_t vms;               /* ever made */
+    uint32_t vm;                /* the last one made, index into vms */
+    int64_t cancelled_until_ms; /* slice time at home: nothing may come of it, a client was told */
+    bool settled;               /* nobody needs to ask about it again */
 };
 
 /* A hold that an owner gave out, as its answers tell. */
@@ -228,7 +229,13 @@ struct sim_launch {
     struct launch launch;
 };
 
-enum sim_raw_kind { SIM_RAW_DESTROY = 1, SIM_RAW_RELEASE, SIM_RAW_MACHINE, SIM_RAW_OPEN, SIM_RAW_COMMIT };
+enum sim_raw_kind {
+    SIM_RAW_DESTROY = 1,
+    SIM_RAW_RELEASE,
+    SIM_RAW_MACHINE,
+    SIM_RAW_OPEN,
+    SIM_RAW_COMMIT
+};
 
 struct sim_raw {
     enum sim_raw_kind kind; /* 0: free */
@@ -262,8 +269,8 @@ struct sim_client {
     uint32_t index;
     enum sim_client_state state;
     int64_t clock_skew_ms;
-    uint32_t key;     /* under way, or to be settled; UINT32_MAX: none */
-    uint64_t try_id;  /* answers to earlier tries are ignored */
+    uint32_t key;    /* under way, or to be settled; UINT32_MAX: none */
+    uint64_t try_id; /* answers to earlier tries are ignored */
     uint32_t tries;
     bool doubt; /* a try with this key ended UNKNOWN */
     bool cancelling;
@@ -304,6 +311,7 @@ struct sim_world {
     uint32_t key_count;
     struct sim_call *calls;
     uint32_t call_count;
+    uint32_t call_max;
     struct sim_vm *vms;
     uint32_t vm_count;
     uint32_t settle_next;
@@ -387,6 +395,8 @@ void check_end(struct sim_world *w);
 /* world.c */
 void world_run(struct sim_world *w, uint64_t steps);
 void world_free(struct sim_world *w);
+/* fault.c: the swarm of one seed, and what strikes every now and then */
+void fault_choose(struct sim_world *w);
 void fault_strike(struct sim_world *w);
 
 #endif
