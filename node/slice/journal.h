@@ -23,9 +23,10 @@ struct journal;
 struct uv_loop_s;
 
 enum {
-    JOURNAL_ENTRY_MAX = 1024 * 1024, /* bytes of one entry */
-    JOURNAL_IN_FLIGHT_MAX = 65536,   /* entries submitted and not yet applied */
-    JOURNAL_DIR_MAX = 512,           /* bytes of a folder's path, NUL included */
+    JOURNAL_ENTRY_MAX = 1024 * 1024,        /* bytes of one entry */
+    JOURNAL_IN_FLIGHT_MAX = 65536,          /* entries submitted and not yet applied */
+    JOURNAL_PENDING_MAX = 64 * 1024 * 1024, /* bytes appended in one turn of the loop */
+    JOURNAL_DIR_MAX = 512,                  /* bytes of a folder's path, NUL included */
 };
 
 struct journal_hooks {
@@ -122,10 +123,13 @@ struct journal_report {
     uint64_t snapshot_bytes;
     uint64_t acknowledged; /* index in the mark; 0 when it is missing */
     bool mark_missing;
-    bool torn; /* a torn tail: reported, not damage */
+    bool loss_accepted; /* the operator's file accept-loss is there: the mark counts for nothing */
+    bool torn;          /* a torn tail: reported, not damage */
     char torn_file[64];
     uint64_t torn_offset, torn_bytes;
-    uint64_t ignored_files; /* unknown names, left alone */
+    const char *torn_reason; /* static text */
+    unsigned mark_bad_slots; /* broken, but a later or earlier one is whole */
+    uint64_t ignored_files;  /* unknown names, left alone */
 };
 
 /* Called in order: the newest snapshot first (when there is one), then every entry after it. Data

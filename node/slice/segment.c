@@ -1,5 +1,5 @@
 /*
- * segment - names, checksum, wrap, and the walk over batches. See segment.h for the format.
+ * segment - the wrap, and the walk over batches. See segment.h for the format.
  *
  * Source: raft/uv.h of libraft 0.15 and what its loader accepts (docs/decisions/0002-journal.md).
  * Pure.
@@ -17,145 +17,6 @@ enum {
     WITNESS_BUDGET = 64 * 1024 * 1024, /* bytes summed while looking behind a broken batch */
 };
 
-void segment_crc_init(struct segment_crc *crc)
-{
-    for (uint32_t i = 0; i < 256; i++) {
-        uint32_t sum = i;
-        for (int bit = 0; bit < 8; bit++) {
-            sum = (sum & 1u) != 0 ? 0xEDB88320u ^ (sum >> 1) : sum >> 1;
-        }
-        crc->table[0][i] = sum;
-    }
-    for (uint32_t i = 0; i < 256; i++) {
-        for (int k = 1; k < 8; k++) {
-            uint32_t sum = crc->table[k - 1][i];
-            crc->table[k][i] = crc->table[0][sum & 0xFFu] ^ (sum >> 8);
-        }
-    }
-}
-
-uint32_t segment_crc_update(const struct segment_crc *crc, uint32_t sum, const void *data,
-                            size_t size)
-{
-    const uint8_t *p = data;
-    sum = ~sum;
-    while (size >= 8) {
-        uint32_t low = fly_load_u32(p) ^ sum;
-        uint32_t high = fly_load_u32(p + 4);
-        sum = crc->table[7][low & 0xFFu] ^ crc->table[6][(low >> 8) & 0xFFu] ^
-              crc->table[5][(low >> 16) & 0xFFu] ^ crc->table[4][low >> 24] ^
-              crc->table[3][high & 0xFFu] ^ crc->table[2][(high >> 8) & 0xFFu] ^
-              crc->table[1][(high >> 16) & 0xFFu] ^ crc->table[0][high >> 24];
-        p += 8;
-        size -= 8;
-    }
-    while (size > 0) {
-        sum = crc->table[0][(sum ^ *p) & 0xFFu] ^ (sum >> 8);
-        p++;
-        size--;
-    }
-    return ~sum;
-}
-
-/* --- names --------------------------------------------------------------------------------- */
-
-/* A number as libraft prints it with %llu: no sign, no needless zero. Advances *text. */
-static bool name_number(const char **text, uint64_t *out)
-{
-    const char *p = *text;
-    uint64_t value = 0;
-    if (*p < '0' || *p > '9' || (*p == '0' && p[1] >= '0' && p[1] <= '9')) {
-        return false;
-    }
-    for (; *p >= '0' && *p <= '9'; p++) {
-        uint64_t digit = (uint64_t)(*p - '0');
-        if (value > (UINT64_MAX - digit) / 10) {
-            return false;
-        }
-        value = value * 10 + digit;
-    }
-    *text = p;
-    *out = value;
-    return true;
-}
-
-/* Exactly sixteen digits. */
-static bool name_number16(const char **text, uint64_t *out)
-{
-    uint64_t value = 0;
-    for (int i = 0; i < 16; i++) {
-        char c = (*text)[i];
-        if (c < '0' || c > '9') {
-            return false;
-        }
-        value = value * 10 + (uint64_t)(c - '0');
-    }
-    *text += 16;
-    *out = value;
-    return true;
-}
-
-static bool name_closed(const char *p, struct segment_name *out)
-{
-    if (!name_number16(&p, &out->a) || *p++ != '-' || !name_number16(&p, &out->b) || *p != 0) {
-        return false;
-    }
-    out->kind = SEGMENT_CLOSED;
-    return out->a >= 1 && out->b >= out->a;
-}
-
-static bool name_snapshot(const char *p, struct segment_name *out)
-{
-    if (!name_number(&p, &out->a) || *p++ != '-' || !name_number(&p, &out->b) || *p++ != '-' ||
-        !name_number(&p, &out->c) || out->a == 0 || out->b == 0) {
-        return false;
-    }
-    out->kind = strcmp(p, ".meta") == 0 ? SEGMENT_SNAPSHOT_META : SEGMENT_SNAPSHOT;
-    return *p == 0 || out->kind == SEGMENT_SNAPSHOT_META;
-}
-
-struct segment_name segment_name_parse(const char *name)
-{
-    struct segment_name out = {SEGMENT_OTHER, 0, 0, 0};
-    const struct segment_name lookalike = {SEGMENT_LOOKALIKE, 0, 0, 0};
-    /* libraft parses with sscanf, which takes leading space and signs: those start like a number */
-    if (*name == '+' || *name == '-' || *name == ' ' || (*name >= '\t' && *name <= '\r') ||
-        (*name >= '0' && *name <= '9')) {
-        return name_closed(name, &out) ? out : lookalike;
-    }
-    if (strncmp(name, "open-", 5) == 0) {
-        const char *p = name + 5;
-        out.kind = SEGMENT_OPEN;
-        return name_number(&p, &out.a) && *p == 0 && out.a > 0 ? out : lookalike;
-    }
-    if (strncmp(name, "snapshot-", 9) == 0) {
-        return strlen(name) < SEGMENT_NAME_MAX && name_snapshot(name + 9, &out) ? out : lookalike;
-    }
-    if (strcmp(name, "metadata1") == 0 || strcmp(name, "metadata2") == 0) {
-        out.kind = SEGMENT_METADATA;
-        out.a = (uint64_t)(name[8] - '0');
-    } else if (strncmp(name, "tmp-", 4) == 0) {
-        out.kind = SEGMENT_TEMPORARY;
-    }
-    return out;
-}
-
-static int compare_u64(uint64_t x, uint64_t y)
-{
-    return x < y ? -1 : x > y;
-}
-
-int segment_name_compare(const struct segment_name *x, const struct segment_name *y)
-{
-    if (x->kind != y->kind) {
-        return x->kind < y->kind ? -1 : 1;
-    }
-    if (x->a != y->a) {
-        return compare_u64(x->a, y->a);
-    }
-    return x->b != y->b ? compare_u64(x->b, y->b) : compare_u64(x->c, y->c);
-}
-
 /* --- the wrap ------------------------------------------------------------------------------ */
 
 size_t segment_wrap_size(size_t size)
@@ -163,14 +24,15 @@ size_t segment_wrap_size(size_t size)
     return SEGMENT_WRAP_SIZE + ((size + 7) & ~(size_t)7);
 }
 
-void segment_wrap_encode(uint8_t *out, uint64_t index, uint64_t acknowledged, const uint8_t *data,
+void segment_wrap_encode(uint8_t *out, const struct segment_wrap *wrap, const uint8_t *data,
                          size_t size)
 {
-    FLY_CHECK(size <= UINT32_MAX);
-    fly_store_u64(out, index);
-    fly_store_u64(out + 8, acknowledged);
-    fly_store_u32(out + 16, (uint32_t)size);
-    fly_store_u32(out + 20, 0);
+    FLY_CHECK(size >= 1 && size <= UINT32_MAX);
+    fly_store_u64(out, wrap->index);
+    fly_store_u64(out + 8, wrap->term);
+    fly_store_u64(out + 16, wrap->acknowledged);
+    fly_store_u32(out + 24, (uint32_t)size);
+    fly_store_u32(out + 28, 0);
     memcpy(out + SEGMENT_WRAP_SIZE, data, size);
     memset(out + SEGMENT_WRAP_SIZE + size, 0, segment_wrap_size(size) - SEGMENT_WRAP_SIZE - size);
 }
@@ -193,21 +55,21 @@ static bool all_zero(const uint8_t *data, size_t size)
     return true;
 }
 
-enum fly_status segment_wrap_decode(const uint8_t *data, size_t size, uint64_t *index,
-                                    uint64_t *acknowledged, const uint8_t **out, size_t *out_size,
-                                    struct fly_error *error)
+enum fly_status segment_wrap_decode(const uint8_t *data, size_t size, struct segment_wrap *wrap,
+                                    const uint8_t **out, size_t *out_size, struct fly_error *error)
 {
     if (size < SEGMENT_WRAP_SIZE) {
         return fly_error_set(error, FLY_DATA_LOSS, "a command of %zu bytes has no wrap", size);
     }
-    uint64_t inner = fly_load_u32(data + 16);
-    if (fly_load_u32(data + 20) != 0 || inner == 0 || inner > size - SEGMENT_WRAP_SIZE ||
+    uint64_t inner = fly_load_u32(data + 24);
+    if (fly_load_u32(data + 28) != 0 || inner == 0 || inner > size - SEGMENT_WRAP_SIZE ||
         segment_wrap_size((size_t)inner) != size ||
         !all_zero(data + SEGMENT_WRAP_SIZE + inner, size - SEGMENT_WRAP_SIZE - (size_t)inner)) {
         return fly_error_set(error, FLY_DATA_LOSS, "the wrap of a command does not fit its size");
     }
-    *index = fly_load_u64(data);
-    *acknowledged = fly_load_u64(data + 8);
+    wrap->index = fly_load_u64(data);
+    wrap->term = fly_load_u64(data + 8);
+    wrap->acknowledged = fly_load_u64(data + 16);
     *out = data + SEGMENT_WRAP_SIZE;
     *out_size = (size_t)inner;
     return FLY_OK;
@@ -279,7 +141,7 @@ static bool witness_find(const struct segment_walk *w, uint64_t index)
                 size_t size = fly_load_u32(head + 12);
                 if (head[8] == SEGMENT_COMMAND && size >= SEGMENT_WRAP_SIZE &&
                     fly_load_u64(w->data + data_at) > index &&
-                    fly_load_u64(w->data + data_at + 8) >= index) {
+                    fly_load_u64(w->data + data_at + 16) >= index) {
                     return true;
                 }
                 data_at += size;
@@ -321,9 +183,13 @@ static enum fly_status walk_file_order(struct segment_walk *w, struct fly_error 
                                  ": a segment is missing or twice here",
                                  w->file, w->next_index);
         }
-        if (w->next_index == 0) {
-            w->next_index = w->name.a;
+        if (w->next_index == 0 && w->name.a > w->snapshot_index + 1) {
+            return fly_error_set(error, FLY_DATA_LOSS,
+                                 "%s: offset 0: the first segment, but the snapshot ends at entry "
+                                 "%" PRIu64 ": entries are missing",
+                                 w->file, w->snapshot_index);
         }
+        w->next_index = w->name.a;
         return FLY_OK;
     }
     if (w->open_before && w->name.a <= w->counter_before) {
@@ -331,11 +197,6 @@ static enum fly_status walk_file_order(struct segment_walk *w, struct fly_error 
     }
     w->open_before = true;
     w->counter_before = w->name.a;
-    if (w->next_index == 0) {
-        /* an open segment does not say where it starts: libraft counts from here, and the wraps
-         * will tell whether that is true */
-        w->next_index = w->snapshot_index + 1;
-    }
     return FLY_OK;
 }
 
@@ -349,6 +210,7 @@ enum fly_status segment_walk_file(struct segment_walk *w, const char *file, cons
     w->size = size;
     w->offset = 0;
     w->left = 0;
+    w->file_first = 0;
     FLY_CHECK(w->name.kind == SEGMENT_CLOSED || w->name.kind == SEGMENT_OPEN);
     enum fly_status status = walk_file_order(w, error);
     if (status != FLY_OK) {
@@ -385,17 +247,18 @@ static enum fly_status walk_broken(struct segment_walk *w, const char *reason,
     if (w->name.kind == SEGMENT_CLOSED) {
         return refuse(error, w, w->offset, reason);
     }
-    if (w->acknowledged >= w->next_index) {
+    uint64_t index = w->next_index != 0 ? w->next_index : w->snapshot_index + 1;
+    if (w->acknowledged >= index) {
         return fly_error_set(error, FLY_DATA_LOSS,
                              "%s: offset %zu: %s, and entry %" PRIu64
                              " there was acknowledged (up to %" PRIu64 ")",
-                             w->file, w->offset, reason, w->next_index, w->acknowledged);
+                             w->file, w->offset, reason, index, w->acknowledged);
     }
-    if (witness_find(w, w->next_index)) {
+    if (witness_find(w, index)) {
         return fly_error_set(error, FLY_DATA_LOSS,
                              "%s: offset %zu: %s, and later entries say that entry %" PRIu64
                              " there was durable",
-                             w->file, w->offset, reason, w->next_index);
+                             w->file, w->offset, reason, index);
     }
     size_t end = w->size;
     while (end > w->offset && w->data[end - 1] == 0) {
@@ -407,6 +270,31 @@ static enum fly_status walk_broken(struct segment_walk *w, const char *reason,
     w->torn.bytes = end - w->offset;
     w->torn.reason = reason;
     w->done = true;
+    return FLY_OK;
+}
+
+/* The log begins with this open segment, which does not say at which entry (a snapshot took the
+ * closed ones away). libraft would count from the snapshot on; the first wrap knows better. */
+static enum fly_status walk_anchor(struct segment_walk *w, const struct batch *batch,
+                                   struct fly_error *error)
+{
+    const uint8_t *head = w->data + batch->head_at;
+    struct segment_wrap wrap = {w->snapshot_index + 1, 0, 0};
+    const uint8_t *data = NULL;
+    size_t size = 0;
+    struct fly_error why;
+    if (head[8] == SEGMENT_COMMAND &&
+        segment_wrap_decode(w->data + batch->data_at, fly_load_u32(head + 12), &wrap, &data, &size,
+                            &why) != FLY_OK) {
+        return refuse(error, w, batch->data_at, why.text);
+    }
+    if (wrap.index == 0 || wrap.index > w->snapshot_index + 1) {
+        return fly_error_set(error, FLY_DATA_LOSS,
+                             "%s: offset %zu: the log starts at entry %" PRIu64
+                             ", but the snapshot ends at entry %" PRIu64 ": entries are missing",
+                             w->file, batch->data_at, wrap.index, w->snapshot_index);
+    }
+    w->next_index = wrap.index;
     return FLY_OK;
 }
 
@@ -431,8 +319,15 @@ static enum fly_status walk_batch(struct segment_walk *w, struct fly_error *erro
     }
     struct batch batch;
     const char *reason = batch_parse(w->crc, w->data, w->size, w->offset, &batch);
+    enum fly_status status = FLY_OK;
     if (reason != NULL) {
         return walk_broken(w, reason, error);
+    }
+    if (w->next_index == 0) {
+        status = walk_anchor(w, &batch, error);
+        if (status != FLY_OK) {
+            return status;
+        }
     }
     if (w->name.kind == SEGMENT_CLOSED && batch.count > w->name.b - w->next_index + 1) {
         return refuse(error, w, w->offset, "more entries than the file's name says");
@@ -442,6 +337,8 @@ static enum fly_status walk_batch(struct segment_walk *w, struct fly_error *erro
     w->data_at = batch.data_at;
     w->end_at = batch.end_at;
     w->batches++;
+    memcpy(w->end_file, w->file, sizeof w->end_file);
+    w->end_offset = batch.end_at;
     return FLY_OK;
 }
 
@@ -468,16 +365,16 @@ static enum fly_status walk_entry_check(struct segment_walk *w, struct segment_e
     if (type != SEGMENT_COMMAND) {
         return FLY_OK;
     }
-    uint64_t index = 0, acknowledged = 0;
-    if (segment_wrap_decode(entry->data, entry->size, &index, &acknowledged, &entry->data,
-                            &entry->size, &why) != FLY_OK) {
+    struct segment_wrap wrap;
+    if (segment_wrap_decode(entry->data, entry->size, &wrap, &entry->data, &entry->size, &why) !=
+        FLY_OK) {
         return refuse(error, w, w->data_at, why.text);
     }
-    if (index != entry->index || acknowledged >= index) {
+    if (wrap.index != entry->index || wrap.term != entry->term || wrap.acknowledged >= wrap.index) {
         return fly_error_set(error, FLY_DATA_LOSS,
-                             "%s: offset %zu: entry %" PRIu64 " stands where entry %" PRIu64
-                             " should",
-                             w->file, w->data_at, index, entry->index);
+                             "%s: offset %zu: entry %" PRIu64 " of term %" PRIu64
+                             " stands where entry %" PRIu64 " of term %" PRIu64 " should",
+                             w->file, w->data_at, wrap.index, wrap.term, entry->index, entry->term);
     }
     return FLY_OK;
 }
@@ -515,6 +412,9 @@ enum fly_status segment_walk_next(struct segment_walk *w, struct segment_entry *
     if (w->first_index == 0) {
         w->first_index = w->next_index;
     }
+    if (w->file_first == 0) {
+        w->file_first = w->next_index;
+    }
     w->last_index = w->next_index++;
     w->last_term = out->term;
     w->entries++;
@@ -526,22 +426,18 @@ enum fly_status segment_walk_end(const struct segment_walk *w, struct fly_error 
 {
     FLY_CHECK(w->done);
     uint64_t last = w->entries > 0 ? w->last_index : w->snapshot_index;
-    if (w->first_index > w->snapshot_index + 1) {
-        return fly_error_set(error, FLY_DATA_LOSS,
-                             "the log starts at entry %" PRIu64
-                             ", but the snapshot ends at entry %" PRIu64 ": entries are missing",
-                             w->first_index, w->snapshot_index);
-    }
+    const char *file = w->entries > 0 ? w->end_file : "mark";
     if (last < w->snapshot_index) {
         return fly_error_set(error, FLY_DATA_LOSS,
-                             "the log ends at entry %" PRIu64 ", before its snapshot at %" PRIu64,
-                             last, w->snapshot_index);
+                             "%s: offset %" PRIu64 ": the log ends at entry %" PRIu64
+                             ", before its snapshot at %" PRIu64,
+                             file, w->end_offset, last, w->snapshot_index);
     }
     if (w->acknowledged > last) {
         return fly_error_set(error, FLY_DATA_LOSS,
-                             "the log ends at entry %" PRIu64 ", but entry %" PRIu64
-                             " was acknowledged: a file is missing or was cut",
-                             last, w->acknowledged);
+                             "%s: offset %" PRIu64 ": the log ends at entry %" PRIu64
+                             ", but entry %" PRIu64 " was acknowledged: a file is missing or cut",
+                             file, w->end_offset, last, w->acknowledged);
     }
     return FLY_OK;
 }

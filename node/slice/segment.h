@@ -10,10 +10,10 @@
  * a batch is {u32 crc of header, u32 crc of data, header {u64 count, count x {u64 term, u8 type,
  * 3 bytes unused, u32 size}}, data}. An open segment is allocated with zeros and may end in them.
  *
- * Our command entries carry a wrap {u64 index, u64 acknowledged, u32 size, u32 zero} before their
- * bytes and zeros behind them to a multiple of 8. `index` proves the place of an entry, which
- * libraft only counts; `acknowledged` is the last index known to be durable when the entry was
- * submitted: if it covers a broken batch before it, that batch was no torn write.
+ * Our command entries carry a wrap {u64 index, u64 term, u64 acknowledged, u32 size, u32 zero}
+ * before their bytes and zeros behind them to a multiple of 8. `index` proves the place of an
+ * entry, which libraft only counts; `acknowledged` is the last index known to be durable when the
+ * entry was submitted: if it covers a broken batch before it, that batch was no torn write.
  *
  * Pure: no files, clock, log or heap. The caller reads the files and sorts their names.
  */
@@ -29,13 +29,14 @@
 enum {
     SEGMENT_NAME_MAX = 64,
     SEGMENT_HEAD_SIZE = 8,       /* format of a segment file */
-    SEGMENT_WRAP_SIZE = 24,      /* before the bytes of a command */
+    SEGMENT_WRAP_SIZE = 32,      /* before the bytes of a command */
     SEGMENT_METADATA_SIZE = 32,  /* a metadata file */
     SEGMENT_SNAPSHOT_HEAD = 32,  /* before the bytes of a snapshot */
     SEGMENT_FILE_MAX = 1u << 30, /* bytes of any file we read */
 };
 
-/* CRC-32 (ISO 3309, as zlib), eight bytes at a time. 8 KiB of tables, made once. */
+/* libraft's CRC-32: polynomial 04C11DB7, highest bit first, no initial value, no inversion. Eight
+ * bytes at a time; 8 KiB of tables, made once. */
 struct segment_crc {
     uint32_t table[8][256];
 };
@@ -75,15 +76,19 @@ struct segment_entry {
     size_t size;
 };
 
-/* Bytes an entry takes in a segment. */
+struct segment_wrap {
+    uint64_t index, term;
+    uint64_t acknowledged; /* last index known to be durable at submission */
+};
+
+/* Bytes a command of `size` bytes takes with its wrap. */
 size_t segment_wrap_size(size_t size);
-/* Writes wrap, bytes and padding: segment_wrap_size(size) bytes at `out`. */
-void segment_wrap_encode(uint8_t *out, uint64_t index, uint64_t acknowledged, const uint8_t *data,
+/* Writes wrap, bytes (at least one) and padding: segment_wrap_size(size) bytes at `out`. */
+void segment_wrap_encode(uint8_t *out, const struct segment_wrap *wrap, const uint8_t *data,
                          size_t size);
-/* The inverse; FLY_DATA_LOSS with a text that has no file name. */
-enum fly_status segment_wrap_decode(const uint8_t *data, size_t size, uint64_t *index,
-                                    uint64_t *acknowledged, const uint8_t **out, size_t *out_size,
-                                    struct fly_error *error);
+/* The inverse; *out borrows. FLY_DATA_LOSS with a text that has no file name. */
+enum fly_status segment_wrap_decode(const uint8_t *data, size_t size, struct segment_wrap *wrap,
+                                    const uint8_t **out, size_t *out_size, struct fly_error *error);
 
 /* Where the log was torn: the first byte of the write that did not finish. */
 struct segment_torn {
@@ -100,6 +105,8 @@ struct segment_walk {
     uint64_t first_index;           /* 0: no entry yet */
     uint64_t last_index, last_term; /* of the last good entry, or of the snapshot */
     uint64_t entries, batches;
+    char end_file[SEGMENT_NAME_MAX]; /* where the last good batch ends */
+    uint64_t end_offset;
     bool torn_seen;
     struct segment_torn torn;
     /* the file at hand */
@@ -110,7 +117,8 @@ struct segment_walk {
     size_t offset;    /* next batch; after the file's end: where its good bytes end */
     bool open_before; /* an open segment was seen */
     uint64_t counter_before;
-    uint64_t next_index; /* 0: not known before the first file */
+    uint64_t next_index; /* 0: not known yet */
+    uint64_t file_first; /* index of the file's first entry, 0 before it */
     /* the batch at hand */
     size_t left;
     size_t head_at, data_at, end_at;
@@ -150,6 +158,8 @@ enum fly_status segment_snapshot_meta_check(const struct segment_crc *crc, const
                                             struct fly_error *error);
 void segment_snapshot_head_encode(const struct segment_crc *crc, uint8_t out[SEGMENT_SNAPSHOT_HEAD],
                                   uint64_t index, const uint8_t *data, size_t size);
+/* The index in a head; not verified. */
+uint64_t segment_snapshot_head_index(const uint8_t head[SEGMENT_SNAPSHOT_HEAD]);
 /* Verifies head and bytes of a data file; *out borrows the bytes behind the head. */
 enum fly_status segment_snapshot_decode(const struct segment_crc *crc, const char *file,
                                         uint64_t index, const uint8_t *data, size_t size,

@@ -53,6 +53,11 @@ void segment_snapshot_head_encode(const struct segment_crc *crc, uint8_t out[SEG
     fly_store_u32(out + HEAD_CRC_AT, segment_crc_update(crc, sum, data, size));
 }
 
+uint64_t segment_snapshot_head_index(const uint8_t head[SEGMENT_SNAPSHOT_HEAD])
+{
+    return fly_load_u64(head + 16);
+}
+
 enum fly_status segment_snapshot_decode(const struct segment_crc *crc, const char *file,
                                         uint64_t index, const uint8_t *data, size_t size,
                                         const uint8_t **out, size_t *out_size,

@@ -1,11 +1,11 @@
 #include "proto/wire/token.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include <sodium.h>
 
 #include "proto/base/check.h"
+#include "proto/wire/base64.h"
 
 static const char header[] = "v4.public.";
 static const char public_header[] = "k4.public.";
@@ -36,24 +36,6 @@ _Static_assert(TOKEN_SECRET_TEXT_SIZE ==
                    sizeof secret_header - 1 +
                        sodium_base64_ENCODED_LEN(64, sodium_base64_VARIANT_URLSAFE_NO_PADDING),
                "k4.secret");
-
-/* Writes the text and a NUL; returns how many characters. */
-static size_t base64_encode(const void *data, size_t size, char *out, size_t out_max)
-{
-    size_t needed = sodium_base64_encoded_len(size, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
-
-    FLY_CHECK(needed <= out_max);
-    (void)sodium_bin2base64(out, out_max, data, size, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
-    return needed - 1;
-}
-
-/* Without an end pointer libsodium refuses padding, blanks and bits left over in the last digit. */
-static bool base64_decode(const char *text, size_t text_size, uint8_t *out, size_t out_max,
-                          size_t *size)
-{
-    return sodium_base642bin(out, out_max, text, text_size, NULL, size, NULL,
-                             sodium_base64_VARIANT_URLSAFE_NO_PADDING) == 0;
-}
 
 static bool has_header(const char *text, size_t size, const char *head, size_t head_size)
 {
@@ -184,16 +166,14 @@ enum fly_status token_sign(const struct token_secret_key *key, struct fly_bytes 
                            struct fly_bytes footer, struct fly_bytes implicit,
                            char out[static TOKEN_TEXT_MAX + 1], struct fly_error *error)
 {
-    const int variant = sodium_base64_VARIANT_URLSAFE_NO_PADDING;
     uint8_t message[PAE_MAX];
     uint8_t body[TOKEN_PAYLOAD_MAX + SIGNATURE_SIZE];
 
-    /* encoded lengths count a NUL: one stands for the dot before the footer, one for the end */
     if (payload.size > TOKEN_PAYLOAD_MAX || footer.size > TOKEN_FOOTER_MAX ||
         implicit.size > TOKEN_IMPLICIT_MAX ||
-        HEADER_SIZE + sodium_base64_encoded_len(payload.size + SIGNATURE_SIZE, variant) +
-                sodium_base64_encoded_len(footer.size, variant) >
-            TOKEN_TEXT_MAX + 1) {
+        HEADER_SIZE + base64_size(payload.size + SIGNATURE_SIZE) +
+                (footer.size > 0 ? 1 + base64_size(footer.size) : 0) >
+            TOKEN_TEXT_MAX) {
         return fly_error_set(error, FLY_RESOURCE_EXHAUSTED,
                              "token: %zu bytes of claims and %zu of footer do not fit in %d",
                              payload.size, footer.size, TOKEN_TEXT_MAX);
@@ -250,6 +230,13 @@ enum fly_status token_peek(const char *text, size_t size, struct token *out,
     memcpy(out->payload, body, out->payload_size);
     memcpy(out->signature, body + out->payload_size, SIGNATURE_SIZE);
     return FLY_OK;
+}
+
+void token_hash(const uint8_t key[static TOKEN_HASH_KEY_SIZE], const char *text, size_t size,
+                uint8_t out[static TOKEN_HASH_SIZE])
+{
+    (void)crypto_generichash(out, TOKEN_HASH_SIZE, (const uint8_t *)text, size, key,
+                             TOKEN_HASH_KEY_SIZE);
 }
 
 bool token_signed_by(const struct token *token, const struct token_public_key *key,
