@@ -220,7 +220,7 @@ static void refuse_vm(struct rpc_call *call, const char *text, const uint64_t *m
 bool front_vm(struct front *f, struct rpc_call *call, const char *text, struct vm *out)
 {
     struct owner *owner = front_owner(f, call);
-    uint64_t matches[AMBIGUOUS_MAX];
+    uint64_t matches[AMBIGUOUS_MAX] = {0};
     size_t digits = 0;
     uint64_t prefix = 0;
     size_t count = 0;

@@ -31,7 +31,7 @@ bool mailbox_post(struct mailbox *m, enum mail_lane lane, enum mail_kind kind, v
     struct mail_ring *r = &m->lanes[lane];
 
     (void)pthread_mutex_lock(&m->mutex);
-    bool room = r->count < r->max;
+    bool room = r->count < (kind == MAIL_HELLO ? r->max / 2 : r->max);
     bool first = m->lanes[MAIL_CONTROL].count + m->lanes[MAIL_FINISH].count +
                      m->lanes[MAIL_START].count ==
                  0;
@@ -42,7 +42,7 @@ bool mailbox_post(struct mailbox *m, enum mail_lane lane, enum mail_kind kind, v
         m->shed++;
     }
     (void)pthread_mutex_unlock(&m->mutex);
-    FLY_CHECK(room || lane != MAIL_CONTROL);
+    FLY_CHECK(room || lane != MAIL_CONTROL || kind == MAIL_HELLO);
     if (room && first) {
         FLY_CHECK(uv_async_send(&m->wake) == 0);
     }

@@ -1,8 +1,8 @@
 /*
  * mailbox - bounded lanes from nng's threads into the node's loop (DESIGN 8).
  *
- * CONTROL is sized to what can be under way and never full (FLY_CHECKed); FINISH and START shed:
- * post says no and the caller answers the call. Posting wakes the loop once per empty-to-full edge.
+ * CONTROL is sized to what can be under way and never full (FLY_CHECKed), but for HELLOs, which may
+ * fill half of it; FINISH and START shed: post says no and the caller answers the call. Posting wakes the loop once per empty-to-full edge.
  * Shell: a mutex and a uv_async handle.
  */
 #ifndef FLY_NODE_MAILBOX_H
@@ -46,7 +46,7 @@ struct mailbox_config {
 void mailbox_init(struct mailbox *m, const struct mailbox_config *config);
 /* After the wake handle was closed and nobody posts any more. */
 void mailbox_fini(struct mailbox *m);
-/* Any thread. False: the lane is full (never for CONTROL). */
+/* Any thread. False: the lane is full (CONTROL: for HELLOs only). */
 bool mailbox_post(struct mailbox *m, enum mail_lane lane, enum mail_kind kind, void *what);
 /* Loop only: takes up to `max` letters of one lane, in order. */
 uint32_t mailbox_take(struct mailbox *m, enum mail_lane lane, struct mail *out, uint32_t max);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "fly/v1/health.pb-c.h"
+#include "node/answer.h"
 #include "node/front.h"
 #include "node/identity.h"
 #include "node/inventory.h"
@@ -23,12 +24,12 @@
 #include "proto/rpc/server.h"
 
 enum {
-    CALLS_MAX = 8192, /* at the node at once, over all connections */
     CONNECTIONS_MAX = 1024,
     START_LANE_MAX = 4096,
     FINISH_LANE_MAX = 8192,
-    /* every call may be cancelled and become writable, every connection come and go */
-    CONTROL_LANE_MAX = 2 * CALLS_MAX + 2 * CONNECTIONS_MAX,
+    /* every stream (waiting or watching) may be cancelled and become writable, every connection
+     * end; the other half is for HELLOs */
+    CONTROL_LANE_MAX = 4 * (START_LANE_MAX + CONNECTIONS_MAX),
     TAKE_MAX = 256, /* letters of one lane in one turn */
     DRAIN_MS = 2000,
     VERIFY_PER_S = 200,
@@ -56,8 +57,7 @@ struct node {
     enum phase phase;
     int64_t drain_until_ms;
     int exit_code;
-    atomic_bool serving;      /* what health says */
-    atomic_uint calls_active; /* posted or at the front */
+    atomic_bool serving; /* what health says */
     char slice_dir[JOURNAL_DIR_MAX];
     char name[64];
 };
@@ -117,7 +117,10 @@ static void on_hello(void *user, struct rpc_hello *hello)
 {
     struct node *n = user;
 
-    (void)mailbox_post(&n->mailbox, MAIL_CONTROL, MAIL_HELLO, hello);
+    if (!mailbox_post(&n->mailbox, MAIL_CONTROL, MAIL_HELLO, hello)) {
+        rpc_hello_refuse(hello, FLY_RESOURCE_EXHAUSTED, "too many connections are being opened",
+                         (struct fly_bytes){.size = 0});
+    }
 }
 
 static void on_cancel(void *user, struct rpc_call *call)
@@ -436,16 +439,14 @@ static enum fly_status node_open(struct node *n, struct fly_error *error)
                                                .ready = host_ready,
                                                .fatal = host_fatal},
                                      .user = n};
-    struct host_config opened = host;
     enum fly_status status = make_slice_dir(n, error);
 
     if (status != FLY_OK) {
         return status;
     }
-    opened.tag = n->identity.record.root_tag;
     make_catalog(n);
     make_front(n);
-    status = host_open(&n->host, &opened, error);
+    status = host_open(&n->host, &host, error);
     if (status == FLY_OK) {
         front_attach(n->front, n->host);
     }
