@@ -69,7 +69,8 @@ static enum fly_status make_folder(const char *dir, struct fly_error *error)
     }
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int parent = fd >= 0 ? openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    bool synced = parent >= 0 && fsync(parent) == 0;
+    /* the umask may have taken bits of ours away */
+    bool synced = parent >= 0 && fchmod(fd, 0700) == 0 && fsync(fd) == 0 && fsync(parent) == 0;
     int reason = errno;
     if (parent >= 0) {
         (void)close(parent);
@@ -111,7 +112,8 @@ static enum fly_status take_lock(int folder, const char *dir, int *out_fd, struc
         return status;
     }
     int size = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)size, 0) != size) {
+    if (fchmod(fd, 0600) != 0 || ftruncate(fd, 0) != 0 ||
+        pwrite(fd, pid, (size_t)size, 0) != size) {
         enum fly_status status = system_error(error, dir, CLUSTER_LOCK_FILE, "cannot write");
         (void)close(fd);
         return status;
@@ -183,7 +185,6 @@ static enum fly_status write_file(int folder, const char *dir, const char *name,
     if (fd < 0) {
         return system_error(error, dir, beside, "cannot make");
     }
-    /* the umask may have taken bits of ours away */
     bool ok = fchmod(fd, 0600) == 0 && write(fd, text, size) == (ssize_t)size && fsync(fd) == 0;
     int kept = errno;
     (void)close(fd);

@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <sodium.h>
-
 #include "proto/base/check.h"
 #include "proto/base/time.h"
 
@@ -93,13 +91,6 @@ static enum fly_status refuse_invalid(struct gate *gate, const char *why,
 
 /* --- caches --- */
 
-static void hash_token(const struct gate *gate, const char *text, size_t size,
-                       uint8_t out[static GATE_HASH_SIZE])
-{
-    (void)crypto_generichash(out, GATE_HASH_SIZE, (const uint8_t *)text, size,
-                             gate->config.hash_key, GATE_HASH_KEY_SIZE);
-}
-
 static size_t set_of(const uint8_t *hash, size_t sets)
 {
     return ((size_t)hash[0] << 8 | hash[1]) % sets;
@@ -110,7 +101,7 @@ static struct gate_good *find_good(struct gate *gate, const uint8_t *hash)
     struct gate_good *set = gate->good[set_of(hash, GATE_GOOD_SETS)];
 
     for (size_t i = 0; i < GATE_CACHE_WAYS; i++) {
-        if (set[i].used != 0 && memcmp(set[i].hash, hash, GATE_HASH_SIZE) == 0) {
+        if (set[i].used != 0 && memcmp(set[i].hash, hash, TOKEN_HASH_SIZE) == 0) {
             set[i].used = ++gate->turn;
             return &set[i];
         }
@@ -130,7 +121,7 @@ static void put_good(struct gate *gate, const uint8_t *hash, int64_t valid_from_
     }
     *oldest =
         (struct gate_good){.used = ++gate->turn, .valid_from_ms = valid_from_ms, .peer = *peer};
-    memcpy(oldest->hash, hash, GATE_HASH_SIZE);
+    memcpy(oldest->hash, hash, TOKEN_HASH_SIZE);
 }
 
 static bool find_bad(struct gate *gate, const uint8_t *hash)
@@ -138,7 +129,7 @@ static bool find_bad(struct gate *gate, const uint8_t *hash)
     struct gate_bad *set = gate->bad[set_of(hash, GATE_BAD_SETS)];
 
     for (size_t i = 0; i < GATE_CACHE_WAYS; i++) {
-        if (set[i].used != 0 && memcmp(set[i].hash, hash, GATE_HASH_SIZE) == 0) {
+        if (set[i].used != 0 && memcmp(set[i].hash, hash, TOKEN_HASH_SIZE) == 0) {
             set[i].used = ++gate->turn;
             return true;
         }
@@ -155,7 +146,7 @@ static void put_bad(struct gate *gate, const uint8_t *hash)
         oldest = set[i].used < oldest->used ? &set[i] : oldest;
     }
     oldest->used = ++gate->turn;
-    memcpy(oldest->hash, hash, GATE_HASH_SIZE);
+    memcpy(oldest->hash, hash, TOKEN_HASH_SIZE);
 }
 
 /* --- admitting --- */
@@ -263,7 +254,7 @@ enum fly_status gate_admit(struct gate *gate, int64_t now_ms, const char *text, 
                            struct gate_peer *out, struct gate_refusal *refusal)
 {
     static const char prefix[] = "v4.public.";
-    uint8_t hash[GATE_HASH_SIZE];
+    uint8_t hash[TOKEN_HASH_SIZE];
 
     memset(out, 0, sizeof *out);
     if (size == 0) {
@@ -274,7 +265,7 @@ enum fly_status gate_admit(struct gate *gate, int64_t now_ms, const char *text, 
         return refuse_invalid(gate, "token: not a v4.public token of at most 2048 characters",
                               refusal);
     }
-    hash_token(gate, text, size, hash);
+    token_hash(gate->config.hash_key, text, size, hash);
     struct gate_good *good = find_good(gate, hash);
     if (good != NULL) {
         gate->stats.good_hits++;

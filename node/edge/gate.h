@@ -27,8 +27,6 @@
 enum {
     GATE_ISSUERS_MAX = 4,
     GATE_CLUSTER_SIZE = 33, /* 32 hex digits and the NUL */
-    GATE_HASH_KEY_SIZE = 32,
-    GATE_HASH_SIZE = 16,
     GATE_CACHE_WAYS = 4,
     GATE_GOOD_SETS = 256,       /* 1,024 tokens */
     GATE_BAD_SETS = 64,         /* 256 tokens */
@@ -65,8 +63,8 @@ struct gate_config {
     char cluster[GATE_CLUSTER_SIZE]; /* the implicit assertion */
     struct token_public_key issuers[GATE_ISSUERS_MAX];
     uint32_t issuer_count;
-    uint8_t hash_key[GATE_HASH_KEY_SIZE]; /* random, secret, of this process */
-    uint32_t verify_per_s;                /* signature checks; 0: no limit */
+    uint8_t hash_key[TOKEN_HASH_KEY_SIZE]; /* random, secret, of this process */
+    uint32_t verify_per_s;                 /* signature checks; 0: no limit */
     uint32_t verify_burst;
 };
 
@@ -82,14 +80,14 @@ struct gate_stats {
 };
 
 struct gate_good {
-    uint8_t hash[GATE_HASH_SIZE];
+    uint8_t hash[TOKEN_HASH_SIZE];
     uint64_t used; /* turn of its last use; 0: empty */
     int64_t valid_from_ms;
     struct gate_peer peer;
 };
 
 struct gate_bad {
-    uint8_t hash[GATE_HASH_SIZE];
+    uint8_t hash[TOKEN_HASH_SIZE];
     uint64_t used;
 };
 

@@ -57,8 +57,8 @@ static struct launch_call *enqueue(struct launch *l, uint32_t to, enum owner_cal
 static void make_call(struct launch *l, int64_t now_ms)
 {
     static const enum owner_call_kind kinds[] = {
-        [LAUNCH_AT_OPEN] = OWNER_OPEN,     [LAUNCH_AT_HOLD] = OWNER_HOLD,
-        [LAUNCH_AT_BIND] = OWNER_BIND,     [LAUNCH_AT_COMMIT] = OWNER_COMMIT,
+        [LAUNCH_AT_OPEN] = OWNER_OPEN,   [LAUNCH_AT_HOLD] = OWNER_HOLD,
+        [LAUNCH_AT_BIND] = OWNER_BIND,   [LAUNCH_AT_COMMIT] = OWNER_COMMIT,
         [LAUNCH_AT_CLOSE] = OWNER_CLOSE,
     };
     uint32_t to = l->home;
@@ -336,6 +336,10 @@ static void at_close(struct launch *l, const struct owner_answer *a, int64_t now
     } else if (a->code == OWNER_DEAD) {
         const struct hold_id dead = l->bound;
         open_again(l, &dead, now_ms);
+    } else if (a->code == OWNER_KEY_EXPIRED && l->spec.cancel) {
+        finish(l, LAUNCH_OK, a->code);
+    } else if (a->code == OWNER_KEY_EXPIRED) { /* whatever came of the hold is forgotten there */
+        finish_without(l, a->code);
     } else if (a->code == OWNER_REFUSED) {
         l->doubt_hold = true; /* whoever bound the key may still get a VM */
         l->result.status = a->status;

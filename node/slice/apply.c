@@ -73,8 +73,8 @@ static void start_last_life(struct step *t, uint32_t slot)
 {
     struct slice_record *r = state_record_write(t->s, slot);
 
-    r->expires_ms = totals(t)->slice_ms +
-                    (key_minted(&r->key) ? SLICE_KEY_LIFE_MS : SLICE_HASHED_KEY_LIFE_MS);
+    r->expires_ms =
+        totals(t)->slice_ms + (key_minted(&r->key) ? SLICE_KEY_LIFE_MS : SLICE_HASHED_KEY_LIFE_MS);
     state_queue_append(t->s, slot);
 }
 
@@ -115,8 +115,7 @@ static enum slice_code apply_machine_add(struct step *t, const struct command *c
                    ? SLICE_REPLAYED
                    : SLICE_EXISTS;
     }
-    if (c->name[0] == '\0' || c->region[0] == '\0' ||
-        !machine_size_ok(c->cores, c->memory_bytes)) {
+    if (c->name[0] == '\0' || c->region[0] == '\0' || !machine_size_ok(c->cores, c->memory_bytes)) {
         return SLICE_NO_ROOM;
     }
     if (totals(t)->machines == t->s->config.machines_max) {
@@ -315,6 +314,9 @@ static enum slice_code apply_cancel(struct step *t, const struct command *c)
 
     if (code == SLICE_CANCELLED) {
         return SLICE_REPLAYED;
+    }
+    if (code == SLICE_KEY_EXPIRED && key_mint_s(&c->key) > totals(t)->purged_mint_s) {
+        totals(t)->purged_mint_s = key_mint_s(&c->key); /* too old for good: clocks may go back */
     }
     if (code != SLICE_OK) {
         return code;

@@ -46,6 +46,18 @@ enum fly_status journal_raft_status(int code)
     }
 }
 
+const char *journal_raft_text(int code)
+{
+    switch (code) {
+    case RAFT_NOSPACE:
+        return "disk full"; /* raft_strerror knows neither of these two */
+    case RAFT_TOOMANY:
+        return "a system limit was hit";
+    default:
+        return raft_strerror(code);
+    }
+}
+
 /* Something to do at the start of the next turn. */
 static void wake(struct journal *j)
 {
@@ -81,7 +93,7 @@ static void submission_done(struct raft_apply *request, int status, void *result
     struct journal *j = submission->journal;
     (void)result;
     if (status != 0) {
-        journal_die(j, journal_raft_status(status), "apply: %s", raft_strerror(status));
+        journal_die(j, journal_raft_status(status), "apply: %s", journal_raft_text(status));
     }
     free(submission);
 }
@@ -150,7 +162,7 @@ static void flush(struct journal *j)
                 raft_free(buffers[i].base);
             }
             free(submission);
-            journal_die(j, journal_raft_status(code), "append: %s", raft_strerror(code));
+            journal_die(j, journal_raft_status(code), "append: %s", journal_raft_text(code));
         }
     }
 }
@@ -246,6 +258,21 @@ static void close_turn_done(uv_handle_t *handle)
     close_finish(handle->data);
 }
 
+/* libraft 0.15 never ends a close after a write that it could not even submit. Leave it what it
+ * holds (a few KiB, a segment's buffer and its descriptor): nothing is under way in the folder. */
+static void close_abandon(uv_handle_t *handle)
+{
+    struct journal *j = handle->data;
+    void (*closed)(void *user) = j->closed;
+    pending_drop(j);
+    journal_view_drop(j);
+    close(j->mark_fd);
+    j->mark_fd = -1;
+    if (closed != NULL) {
+        closed(j->closed_user);
+    }
+}
+
 static void close_raft_done(struct raft *raft)
 {
     struct journal *j = raft->data;
@@ -260,7 +287,11 @@ void journal_close(struct journal *j, void (*closed)(void *user), void *user)
     j->closed = closed;
     j->closed_user = user;
     uv_idle_stop(&j->turn);
-    raft_close(&j->raft, close_raft_done);
+    raft_close(&j->raft, j->stuck ? NULL : close_raft_done);
+    if (j->stuck) {
+        fly_log_error("journal.abandoned", F_STR("dir", j->dir), F_STR("reason", j->error.text));
+        uv_close((uv_handle_t *)&j->turn, close_abandon);
+    }
 }
 
 /* --- open ---------------------------------------------------------------------------------- */
@@ -296,7 +327,8 @@ static enum fly_status config_take(struct journal *j, const struct journal_confi
 static enum fly_status prepare(struct journal *j, bool *found_anew, uint64_t *term,
                                uint64_t *last_index, struct fly_error *error)
 {
-    struct journal_scan scan = {.files = NULL};
+    struct journal_scan scan;
+    memset(&scan, 0, sizeof scan);
     bool marked = false;
     enum fly_status status = journal_mark_open(j, &marked, error);
     if (status == FLY_OK) {
@@ -307,13 +339,13 @@ static enum fly_status prepare(struct journal *j, bool *found_anew, uint64_t *te
         status = journal_repair(j, &scan, error);
     }
     if (status == FLY_OK) {
-        const struct journal_report *report = &scan.report;
-        *found_anew = scan.unfounded;
-        *term = report->term;
-        *last_index = report->last_index;
-        j->replay_last = report->last_index;
-        j->stats.torn_tails = report->torn ? 1 : 0;
-        j->stats.torn_bytes = report->torn_bytes;
+        const struct segment_check *check = &scan.check;
+        *found_anew = check->unfounded;
+        *term = check->metadata.term;
+        *last_index = check->last_index;
+        j->replay_last = check->last_index;
+        j->stats.torn_tails = check->walk.torn_seen ? 1 : 0;
+        j->stats.torn_bytes = check->walk.torn.bytes;
         status = journal_mark_settle(j, &scan, error);
     }
     journal_scan_drop(&scan);
@@ -328,7 +360,7 @@ static enum fly_status raft_error(struct journal *j, int code, const char *verb,
         return fly_error_set(error, j->restore_status, "snapshot: %.250s", j->error.text);
     }
     return fly_error_set(error, journal_raft_status(code), "%s: %s%s%.200s", verb,
-                         raft_strerror(code), text[0] != 0 ? ": " : "", text);
+                         journal_raft_text(code), text[0] != 0 ? ": " : "", text);
 }
 
 static enum fly_status found(struct journal *j, const char *address, struct fly_error *error)
@@ -399,7 +431,7 @@ static enum fly_status open_raft(struct journal *j, bool found_anew, uint64_t te
     journal_fsm_init(j);
     int code = raft_uv_init(&j->io, j->config.loop, j->dir, &j->transport);
     if (code != 0) {
-        return fly_error_set(error, journal_raft_status(code), "open: %s", raft_strerror(code));
+        return fly_error_set(error, journal_raft_status(code), "open: %s", journal_raft_text(code));
     }
     j->io.version = 2; /* 0.15 says 1, but sets async_work, which fsm version 3 needs */
     raft_uv_set_segment_size(&j->io, j->config.segment_bytes);

@@ -123,7 +123,8 @@ struct journal_report {
     uint64_t snapshot_bytes;
     uint64_t acknowledged; /* index in the mark; 0 when it is missing */
     bool mark_missing;
-    bool torn; /* a torn tail: reported, not damage */
+    bool loss_accepted; /* the operator's file accept-loss is there: the mark counts for nothing */
+    bool torn;          /* a torn tail: reported, not damage */
     char torn_file[64];
     uint64_t torn_offset, torn_bytes;
     const char *torn_reason; /* static text */

@@ -32,7 +32,7 @@ static void write_done(struct raft_io_append *request, int status)
         return;
     }
     if (status != 0) {
-        journal_die(j, journal_raft_status(status), "append: %s%s%s", raft_strerror(status),
+        journal_die(j, journal_raft_status(status), "append: %s%s%s", journal_raft_text(status),
                     j->io.errmsg[0] != 0 ? ": " : "", j->io.errmsg);
     }
     if (j->dead) {
@@ -57,7 +57,9 @@ static int wrap_append(struct raft_io *io, struct raft_io_append *request,
     write->callback = callback;
     write->request.data = write;
     int code = j->io_append(io, &write->request, entries, n, write_done);
-    if (code != 0) {
+    if (code == RAFT_IOERR) {
+        j->stuck = true; /* the disk keeps the request, unanswered for ever: so must we */
+    } else if (code != 0) {
         free(write);
     }
     return code;

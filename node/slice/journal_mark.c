@@ -41,7 +41,7 @@ static enum fly_status write_at(int fd, const uint8_t *data, size_t size, size_t
         }
         if (n <= 0) {
             errno = n < 0 ? errno : EIO;
-            return journal_file_error(error, JOURNAL_MARK_FILE, "write");
+            return journal_file_error(error, SEGMENT_MARK_FILE, "write");
         }
         data += n;
         size -= (size_t)n;
@@ -54,20 +54,20 @@ enum fly_status journal_mark_open(struct journal *j, bool *found, struct fly_err
 {
     char path[JOURNAL_DIR_MAX + SEGMENT_NAME_MAX * 2];
     struct stat info;
-    FLY_CHECK(journal_file_path(path, j->dir, JOURNAL_MARK_FILE));
+    FLY_CHECK(journal_file_path(path, j->dir, SEGMENT_MARK_FILE));
     /* a file of no bytes is only a lock that never became a mark: the same as none */
     j->mark_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (j->mark_fd < 0) {
-        return journal_file_error(error, JOURNAL_MARK_FILE, "open");
+        return journal_file_error(error, SEGMENT_MARK_FILE, "open");
     }
     if (flock(j->mark_fd, LOCK_EX | LOCK_NB) != 0) {
         return errno == EWOULDBLOCK
                    ? fly_error_set(error, FLY_UNAVAILABLE,
                                    "mark: locked: this log is open, or not yet closed")
-                   : journal_file_error(error, JOURNAL_MARK_FILE, "lock");
+                   : journal_file_error(error, SEGMENT_MARK_FILE, "lock");
     }
     if (fstat(j->mark_fd, &info) != 0) {
-        return journal_file_error(error, JOURNAL_MARK_FILE, "stat");
+        return journal_file_error(error, SEGMENT_MARK_FILE, "stat");
     }
     *found = info.st_size > 0;
     return FLY_OK;
@@ -81,7 +81,7 @@ static enum fly_status mark_create(struct journal *j, struct fly_error *error)
     enum fly_status status = write_at(j->mark_fd, file, sizeof file, 0, error);
     if (status == FLY_OK &&
         (ftruncate(j->mark_fd, SEGMENT_MARK_SIZE) != 0 || fsync(j->mark_fd) != 0)) {
-        status = journal_file_error(error, JOURNAL_MARK_FILE, "fsync");
+        status = journal_file_error(error, SEGMENT_MARK_FILE, "fsync");
     }
     return status == FLY_OK ? sync_dir(j->dir, error) : status;
 }
@@ -94,7 +94,7 @@ enum fly_status journal_mark_write(struct journal *j, bool sync, struct fly_erro
     size_t offset = (size_t)(j->mark.counter % SEGMENT_MARK_SLOTS) * SEGMENT_MARK_SLOT;
     enum fly_status status = write_at(j->mark_fd, slot, sizeof slot, offset, error);
     if (status == FLY_OK && sync && fdatasync(j->mark_fd) != 0) {
-        status = journal_file_error(error, JOURNAL_MARK_FILE, "fdatasync");
+        status = journal_file_error(error, SEGMENT_MARK_FILE, "fdatasync");
     }
     return status;
 }
@@ -105,14 +105,14 @@ static enum fly_status mark_accept(struct journal *j, const struct journal_scan 
 {
     char path[JOURNAL_DIR_MAX + SEGMENT_NAME_MAX * 2];
     memset(&j->mark, 0, sizeof j->mark);
-    j->mark.index = scan->report.last_index;
-    j->mark.term = scan->report.last_term;
-    j->mark.previous = scan->older;
-    j->mark.current = scan->metadata;
+    j->mark.index = scan->check.last_index;
+    j->mark.term = scan->check.last_term;
+    j->mark.previous = scan->check.older;
+    j->mark.current = scan->check.metadata;
     enum fly_status status = mark_create(j, error);
-    FLY_CHECK(journal_file_path(path, j->dir, JOURNAL_ACCEPT_FILE));
+    FLY_CHECK(journal_file_path(path, j->dir, SEGMENT_ACCEPT_FILE));
     if (status == FLY_OK && unlink(path) != 0) {
-        status = journal_file_error(error, JOURNAL_ACCEPT_FILE, "remove");
+        status = journal_file_error(error, SEGMENT_ACCEPT_FILE, "remove");
     }
     return status;
 }
@@ -121,15 +121,15 @@ enum fly_status journal_mark_settle(struct journal *j, const struct journal_scan
                                     struct fly_error *error)
 {
     enum fly_status status = FLY_OK;
-    if (scan->accepted && !scan->unfounded) {
+    if (scan->check.accepted && !scan->check.unfounded) {
         return mark_accept(j, scan, error);
     }
-    if (scan->unfounded) {
+    if (scan->check.unfounded) {
         memset(&j->mark, 0, sizeof j->mark);
         segment_mark_intend(&j->mark, 1, 0); /* raft_bootstrap: version 1, term 1, no vote */
         status = mark_create(j, error);
     } else {
-        j->mark = scan->mark;
+        j->mark = scan->check.mark;
     }
     return status;
 }

@@ -75,7 +75,7 @@ static enum fly_status keep_torn(const struct journal *j, const struct journal_r
 
 /* Ends an open segment where its entries end and names it for what it holds. libraft's own way to
  * do so counts its entries from the snapshot on when no closed segment is left before it. */
-static enum fly_status close_segment(const struct journal *j, const struct journal_file *file,
+static enum fly_status close_segment(const struct journal *j, const struct segment_file *file,
                                      struct fly_error *error)
 {
     char name[SEGMENT_NAME_MAX];
@@ -111,10 +111,10 @@ static enum fly_status unlink_in(const struct journal *j, const char *file, stru
 static enum fly_status repair_files(struct journal *j, struct journal_scan *scan,
                                     struct fly_error *error)
 {
-    for (size_t i = 0; i < scan->file_count; i++) {
-        const struct journal_file *file = &scan->files[i];
+    for (size_t i = 0; i < scan->check.file_count; i++) {
+        const struct segment_file *file = &scan->check.files[i];
         enum fly_status status = FLY_OK;
-        if (scan->unfounded) {
+        if (scan->check.unfounded) {
             /* nothing was ever acknowledged here (the mark, and no entry): found it anew */
             status = unlink_in(j, file->file, error);
         } else if (file->name.kind == SEGMENT_OPEN && file->first == 0) {
@@ -132,8 +132,10 @@ static enum fly_status repair_files(struct journal *j, struct journal_scan *scan
 enum fly_status journal_repair(struct journal *j, struct journal_scan *scan,
                                struct fly_error *error)
 {
-    const struct journal_report *report = &scan->report;
+    struct journal_report report_now;
+    const struct journal_report *report = &report_now;
     enum fly_status status = FLY_OK;
+    journal_scan_report(scan, &report_now);
     if (report->torn) {
         fly_log_warn("journal.torn", F_STR("dir", j->dir), F_STR("file", report->torn_file),
                      F_U64("offset", report->torn_offset), F_U64("bytes", report->torn_bytes),
@@ -143,7 +145,7 @@ enum fly_status journal_repair(struct journal *j, struct journal_scan *scan,
     if (status == FLY_OK) {
         status = repair_files(j, scan, error);
     }
-    if (status == FLY_OK && scan->accepted) {
+    if (status == FLY_OK && scan->check.accepted) {
         fly_log_warn("journal.loss_accepted", F_STR("dir", j->dir),
                      F_U64("last_index", report->last_index),
                      F_U64("acknowledged", report->acknowledged));

@@ -6,39 +6,22 @@
 #define FLY_NODE_SLICE_JOURNAL_SCAN_H
 
 #include "node/slice/journal.h"
-#include "node/slice/segment.h"
-#include "node/slice/segment_mark.h"
-
-/* The operator's word: what the mark cannot vouch for is accepted as lost. */
-#define JOURNAL_ACCEPT_FILE "accept-loss"
-#define JOURNAL_MARK_FILE "mark"
-
-struct journal_file {
-    char file[SEGMENT_NAME_MAX];
-    struct segment_name name;
-    uint64_t size;
-    uint64_t keep;        /* open segments: bytes that hold whole batches */
-    uint64_t first, last; /* entries in it; 0 when there are none */
-};
+#include "node/slice/segment_check.h"
 
 struct journal_scan {
+    const char *dir; /* borrowed */
     struct segment_crc crc;
-    struct segment_mark mark;
-    bool mark_found;
-    bool accepted;  /* JOURNAL_ACCEPT_FILE is there: the mark counts for nothing */
-    bool empty;     /* nothing of libraft's: a new folder */
-    bool unfounded; /* a founding that did not finish: metadata only */
-    struct segment_metadata metadata; /* the newest */
-    struct segment_metadata older;    /* the other file's */
-    struct journal_file *files;       /* sorted; heap */
-    size_t file_count;
-    struct journal_report report;
+    struct segment_check check; /* its files are heap */
+    uint64_t ignored;           /* names that are nobody's */
+    uint8_t *bytes;             /* the file at hand */
 };
 
-/* Fills `scan` (crc included). `scan` must be dropped on every outcome. */
+/* Fills `scan`, which must be dropped on every outcome. It may not be moved: check points into it.
+ */
 enum fly_status journal_scan_read(struct journal_scan *scan, const char *dir,
-                                  const struct journal_visitor *visitor, void *user,
+                                  const struct segment_visitor *visitor, void *user,
                                   struct fly_error *error);
+void journal_scan_report(const struct journal_scan *scan, struct journal_report *out);
 void journal_scan_drop(struct journal_scan *scan);
 
 /* Reads a whole file, at most `max` bytes, into fresh heap memory. NULL data when it is not there

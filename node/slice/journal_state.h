@@ -63,6 +63,7 @@ struct journal {
     bool leading;   /* lead() was called */
     bool dead;      /* an outcome is unknown: no apply, no append */
     bool told;      /* failed() was called */
+    bool stuck;     /* libraft could not submit a write: it will not end a close */
     bool closing;
     struct fly_error error; /* why it is dead */
     enum fly_status restore_status;
@@ -112,5 +113,6 @@ __attribute__((format(printf, 3, 4))) void journal_die(struct journal *j, enum f
                                                        const char *format, ...);
 /* A libraft error as a status. */
 enum fly_status journal_raft_status(int code);
+const char *journal_raft_text(int code);
 
 #endif

@@ -250,9 +250,8 @@ void owner_lead(struct owner *o, uint64_t term, uint64_t found_incarnation, stru
     o->term = term;
     o->lead_boot_ms = now.boot_ms;
     if (sum->tag == 0) {
-        const struct command found = {.type = COMMAND_FOUND,
-                                      .tag = o->config.tag,
-                                      .incarnation = found_incarnation};
+        const struct command found = {
+            .type = COMMAND_FOUND, .tag = o->config.tag, .incarnation = found_incarnation};
         o->lead_slice_ms = now.wall_ms;
         FLY_CHECK(book_add(&o->book, &found, FLIGHT_WAITING, NULL) != NULL);
     } else {
@@ -302,8 +301,8 @@ static void answer_machine_change(struct owner *o, const struct waiter *w, enum 
 static void answer_result(struct owner *o, const struct waiter *w, const struct slice_result *r)
 {
     switch (r->code) {
-    case SLICE_OK:
-        owner_answer_record(o, w->ticket, w->kind, r->record, false);
+    case SLICE_OK: /* new for whoever launched it, not for whoever came to close its hold */
+        owner_answer_record(o, w->ticket, w->kind, r->record, w->kind == OWNER_CLOSE);
         return;
     case SLICE_REPLAYED:
     case SLICE_BOUND:

@@ -200,6 +200,14 @@ static bool answered_vm(struct owner *o, const struct owner_call *c)
     return true;
 }
 
+/* The hold may have become a VM whose record went with its key's last life. DEAD would be a lie on
+ * which home makes a second VM. */
+static bool may_be_forgotten(const struct owner *o, const struct owner_call *c)
+{
+    return key_minted(&c->key) && key_mint_s(&c->key) <= slice_totals(o->state)->purged_mint_s &&
+           slice_record_find(o->state, c->subject, &c->key) == SLICE_NONE;
+}
+
 /* The flight of c->hold. NULL: answered; the hold is dead, or it is not ours to judge. */
 static struct flight *live_hold(struct owner *o, const struct owner_call *c)
 {
@@ -213,7 +221,7 @@ static struct flight *live_hold(struct owner *o, const struct owner_call *c)
     }
     struct flight *f = book_find_hold(&o->book, &c->hold);
     if (f == NULL) {
-        answer(o, c, OWNER_DEAD);
+        answer(o, c, may_be_forgotten(o, c) ? OWNER_KEY_EXPIRED : OWNER_DEAD);
         return NULL;
     }
     if (!key_equal(&f->command.key, &c->key) || strcmp(f->command.subject, c->subject) != 0) {
@@ -298,6 +306,16 @@ static void call_done(struct owner *o, const struct owner_call *c)
     }
 }
 
+/* A key that is too old by the clock may become young again when the clock is set back: only an
+ * entry makes "nothing will ever come of it" true. */
+static bool old_by_clock_only(const struct owner *o, const struct owner_call *c,
+                              struct owner_now now)
+{
+    return slice_record_find(o->state, c->subject, &c->key) == SLICE_NONE &&
+           slice_key_age(o->state, &c->key, now.wall_ms) == SLICE_KEY_EXPIRED &&
+           key_mint_s(&c->key) > slice_totals(o->state)->purged_mint_s;
+}
+
 static void call_cancel(struct owner *o, const struct owner_call *c, struct owner_now now)
 {
     if (!at_home(o, c) || !record_leaves_open(o, c, false)) {
@@ -311,7 +329,7 @@ static void call_cancel(struct owner *o, const struct owner_call *c, struct owne
     if (f != NULL) {
         book_drop(&o->book, f);
     }
-    if (key_young(o, c, now)) {
+    if (old_by_clock_only(o, c, now) || key_young(o, c, now)) {
         const struct command cancel = command_of(c, COMMAND_CANCEL);
         (void)propose(o, c, &cancel, NULL);
     }

@@ -98,7 +98,7 @@ struct fly_bytes rpc_channel_hello(const struct rpc_channel *channel);
 /* Connected, and the server has not said that it goes away. */
 bool rpc_channel_alive(struct rpc_channel *channel);
 /* Ends calls in flight with CANCELLED (their callbacks have run on return) and frees the channel;
- * streams stay valid until rpc_stream_close. NULL is fine. Blocks; never on an nng thread. */
+ * its streams must have been closed before. NULL is fine. Blocks; never on an nng thread. */
 void rpc_channel_close(struct rpc_channel *channel);
 
 /* One call, waited for. Returns reply->status. `options` may be NULL. Never on an nng thread. */
@@ -126,6 +126,8 @@ enum fly_status rpc_stream_open(struct rpc_stream **out, struct rpc_channel *cha
  * to be finished. One thread at a time per stream. */
 enum rpc_next rpc_stream_next(struct rpc_stream *stream, int64_t timeout_ms,
                               struct rpc_reply *reply);
+/* Ends it with CANCELLED unless it has ended: any thread, also while another waits in next. */
+void rpc_stream_cancel(struct rpc_stream *stream);
 /* Cancels it if it has not ended, and frees it. NULL is fine. */
 void rpc_stream_close(struct rpc_stream *stream);
 

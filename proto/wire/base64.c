@@ -8,7 +8,7 @@ enum { VARIANT = sodium_base64_VARIANT_URLSAFE_NO_PADDING };
 
 size_t base64_size(size_t size)
 {
-    return sodium_base64_encoded_len(size, VARIANT) - 1;
+    return (4 * size + 2) / 3;
 }
 
 size_t base64_encode(const void *data, size_t size, char *out, size_t out_max)

@@ -36,7 +36,7 @@ enum frame_type {
     FRAME_MSG = 3,    /* body: one message of a stream */
     FRAME_END = 4,    /* arg: status; OK: body is the reply; else meta: text, body: detail */
     FRAME_CANCEL = 5, /* the client gave up; END still answers it */
-    FRAME_WINDOW = 6, /* arg: so many more bytes of MSG bodies may come */
+    FRAME_WINDOW = 6, /* arg: so many more bytes of MSG frames may come */
     FRAME_PING = 7,   /* arg: echoed by PONG */
     FRAME_PONG = 8,
     FRAME_GOAWAY = 9, /* no new calls, please; meta: text */
@@ -91,6 +91,9 @@ void frame_preface_encode(const struct frame_preface *preface,
 enum fly_status frame_preface_decode(const uint8_t in[static FRAME_PREFACE_SIZE],
                                      struct frame_preface *out, struct fly_error *error);
 
+/* Whether data[size] is the start of a preface: garbage shows before 32 bytes have come. */
+bool frame_preface_begins(const uint8_t *data, size_t size);
+
 void frame_header_encode(const struct frame_header *header, uint8_t out[static FRAME_HEADER_SIZE]);
 
 enum frame_step {
@@ -109,6 +112,12 @@ size_t frame_request_encode(const struct frame_request *request, uint8_t *flags,
                             uint8_t out[static FRAME_REQ_META_SIZE + FRAME_TRACE_SIZE]);
 /* False when the meta is too short for its flags. Bytes behind what is known are left alone. */
 bool frame_request_decode(const struct frame *frame, struct frame_request *out);
+
+/* What one MSG takes of a stream's credit: its header counts, or empty messages would be free. */
+static inline uint32_t frame_credit(size_t body_size)
+{
+    return (uint32_t)body_size + FRAME_HEADER_SIZE;
+}
 
 static inline uint32_t frame_call_id(uint32_t slot, uint32_t generation)
 {

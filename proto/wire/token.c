@@ -232,6 +232,13 @@ enum fly_status token_peek(const char *text, size_t size, struct token *out,
     return FLY_OK;
 }
 
+void token_hash(const uint8_t key[static TOKEN_HASH_KEY_SIZE], const char *text, size_t size,
+                uint8_t out[static TOKEN_HASH_SIZE])
+{
+    (void)crypto_generichash(out, TOKEN_HASH_SIZE, (const uint8_t *)text, size, key,
+                             TOKEN_HASH_KEY_SIZE);
+}
+
 bool token_signed_by(const struct token *token, const struct token_public_key *key,
                      struct fly_bytes implicit)
 {

@@ -271,6 +271,28 @@ static void test_junk_is_checked_once(void **state)
     free(gate);
 }
 
+/* Of more tokens than there is room for, the one in use stays. */
+static void test_used_token_stays(void **state)
+{
+    struct gate *gate = new_gate(0, 0);
+    struct recipe hot = {0};
+    struct gate_peer peer;
+    struct gate_refusal refusal;
+    char hot_text[TOKEN_TEXT_MAX + 1];
+    char text[TOKEN_TEXT_MAX + 1];
+
+    (void)state;
+    make_token(&hot, hot_text);
+    for (uint32_t i = 0; i < 3000; i++) {
+        struct recipe recipe = {.number = i + 1};
+        make_token(&recipe, text);
+        assert_int_equal(admit(gate, noon_ms, hot_text, &peer, &refusal), FLY_OK);
+        assert_int_equal(admit(gate, noon_ms, text, &peer, &refusal), FLY_OK);
+        assert_int_equal(gate->stats.verified, i + 2);
+    }
+    free(gate);
+}
+
 static void test_budget(void **state)
 {
     struct gate *gate = new_gate(10, 3);
@@ -280,18 +302,19 @@ static void test_budget(void **state)
     char good_text[TOKEN_TEXT_MAX + 1];
     char text[TOKEN_TEXT_MAX + 1];
     uint32_t number = 1;
-    /* ms of the wall clock from noon, and how many of 5 new tokens are let in then */
+    /* ms of the wall clock from noon, new tokens tried then, and how many of them are let in */
     static const struct {
         int64_t at_ms;
+        int tries;
         int checks;
-    } rows[] = {{0, 2},     {50, 0},     {100, 1},    {350, 2},
-                {60000, 3}, {-30000, 0}, {-29900, 1}, {3000000, 3}};
+    } rows[] = {{0, 5, 2},     {50, 5, 0},    {100, 5, 1},    {350, 5, 2},    {60000, 5, 3},
+                {60300, 1, 1}, {60500, 5, 3}, {-30000, 5, 0}, {-29900, 5, 1}, {3000000, 5, 3}};
 
     (void)state;
     make_token(&good, good_text);
     assert_int_equal(admit(gate, noon_ms, good_text, &peer, &refusal), FLY_OK);
     for (size_t row = 0; row < FLY_ARRAY_COUNT(rows); row++) {
-        for (int i = 0; i < 5; i++) {
+        for (int i = 0; i < rows[row].tries; i++) {
             struct recipe recipe = {.number = number++};
             make_token(&recipe, text);
             enum fly_status status = admit(gate, noon_ms + rows[row].at_ms, text, &peer, &refusal);
@@ -392,6 +415,7 @@ int main(void)
         cmocka_unit_test(test_scopes),
         cmocka_unit_test(test_cached_token_and_the_clock),
         cmocka_unit_test(test_junk_is_checked_once),
+        cmocka_unit_test(test_used_token_stays),
         cmocka_unit_test(test_budget),
         cmocka_unit_test(test_against_naive_gate),
     };

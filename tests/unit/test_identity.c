@@ -107,7 +107,7 @@ static void test_first_and_later_start(void **state)
     static const char *const names[] = {"lock", "node.key", "issuer.key", "cluster.json"};
     struct identity first;
     struct identity second;
-    mode_t before = umask(0); /* modes must not depend on it */
+    mode_t before = umask(0277); /* modes must not depend on it */
 
     assert_int_equal(identity_open(folder->dir, now_ms, &first, NULL), FLY_OK);
     (void)umask(before);
