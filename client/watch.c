@@ -138,7 +138,7 @@ static void put_message(const struct command *command, struct watching *watching
 }
 
 /* A reader that was cut off before the first cursor came cannot know what it missed: a reset. */
-static void put_gap(const struct command *command)
+static void put_gap(void)
 {
     json_t *object = json_object();
 
@@ -159,7 +159,7 @@ static void say_lost(const struct command *command, const struct watching *watch
                                                      : fly_status_name(watching->failure.status),
                 cursor[0] != '\0' ? "behind " : "from now: events may be missed", cursor);
     if (cursor[0] == '\0' && command->json) {
-        put_gap(command);
+        put_gap();
     }
 }
 
