@@ -16,6 +16,9 @@
 
 enum { CANDIDATES_SHOWN_MAX = 8 };
 
+/* Ten digits: a position to a centimetre, and 72.874245 stays what it was. */
+#define JSON_FORM (JSON_COMPACT | JSON_REAL_PRECISION(10))
+
 int command_end(struct command *command, int code)
 {
     session_fini(&command->session);
@@ -79,7 +82,7 @@ static _Noreturn void no_memory(void)
 
 void command_put_json(json_t *value)
 {
-    char *text = value == NULL ? NULL : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = value == NULL ? NULL : json_dumps(value, JSON_FORM | JSON_ENCODE_ANY);
 
     if (text == NULL) {
         no_memory();
@@ -96,7 +99,7 @@ void command_put_json_lines(json_t *array)
     }
     (void)fputs("[", stdout);
     for (size_t i = 0; i < json_array_size(array); i++) {
-        char *text = json_dumps(json_array_get(array, i), JSON_COMPACT);
+        char *text = json_dumps(json_array_get(array, i), JSON_FORM);
         if (text == NULL) {
             no_memory();
         }
@@ -146,7 +149,7 @@ static void put_line(const char *key, const char *value)
     char clean[RPC_TEXT_SIZE];
 
     text_clean(value != NULL && value[0] != '\0' ? value : "<none>", clean, sizeof clean);
-    (void)printf("%-8s  %s\n", key, clean);
+    (void)printf("%-9s  %s\n", key, clean);
 }
 
 void command_put_vm(const Fly__V1__Vm *vm)
