@@ -153,7 +153,9 @@ static void on_watch(struct edge *edge, struct rpc_call *call)
     bool first = edge->watches == 0;
 
     FLY_CHECK(edge->watches < FLY_ARRAY_COUNT(edge->since));
+    (void)pthread_mutex_lock(&edge->lock);
     (void)fly_copy_string(edge->since[edge->watches++], sizeof edge->since[0], request->since);
+    (void)pthread_mutex_unlock(&edge->lock);
     for (uint64_t seq = first ? 1 : 3; seq <= (first ? 3U : 5U); seq++) {
         Fly__V1__WatchReply reply = FLY__V1__WATCH_REPLY__INIT;
         Fly__V1__Event event = FLY__V1__EVENT__INIT;
@@ -426,6 +428,9 @@ static void test_stories(void **state)
         assert_true(key_from_text("mine", &spec.key));
         session_init(&session, edge.url, "");
         launching_run(&session, &spec, &result);
+        /* the edge's threads wrote what is read below; only a lock says that they are done */
+        (void)pthread_mutex_lock(&edge.lock);
+        (void)pthread_mutex_unlock(&edge.lock);
         if (result.end != story->end) {
             fail_msg("%s: end %d, %s", story->what, (int)result.end, result.failure.message);
         }
@@ -501,6 +506,8 @@ static void test_watch_resumes(void **state)
             watching_taken(&watching);
         }
     }
+    (void)pthread_mutex_lock(&edge.lock);
+    (void)pthread_mutex_unlock(&edge.lock);
     assert_int_equal(lost, 1);
     assert_int_equal(back, 1);
     assert_string_equal(edge.since[0], "");
