@@ -23,6 +23,7 @@ struct catalog {
     struct catalog_region *regions;
     uint32_t region_count;
     struct machine *machines;
+    uint32_t machine_count;
     uint32_t machine_slots; /* in use end before this */
     struct index by_name;
 };
@@ -134,10 +135,11 @@ static struct machine *machine_find(const struct catalog *c, uint32_t slice, con
 
 static struct machine *machine_add(struct catalog *c, const struct event *e)
 {
-    uint32_t slot = 0;
+    uint32_t slot = c->machine_slots;
 
-    while (slot < c->machine_slots && c->machines[slot].slice != 0) {
-        slot++;
+    if (c->machine_count < c->machine_slots) { /* a hole is there */
+        for (slot = 0; c->machines[slot].slice != 0; slot++) {
+        }
     }
     uint32_t region = region_slot(c, e->region);
     if (slot == c->config.machines_max || region == c->config.regions_max) {
@@ -156,6 +158,7 @@ static struct machine *machine_add(struct catalog *c, const struct event *e)
     memcpy(m->name, e->machine, sizeof m->name);
     index_add(&c->by_name, hash_machine(c, e->slice, m->name), slot);
     c->regions[region].machines++;
+    c->machine_count++;
     return m;
 }
 
@@ -194,6 +197,7 @@ enum fly_status catalog_apply(struct catalog *c, const struct event *e)
         c->regions[m->region].machines--;
         index_drop(&c->by_name, hash_machine(c, m->slice, m->name), (uint32_t)(m - c->machines));
         *m = (struct machine){.slice = 0};
+        c->machine_count--;
         return FLY_OK;
     }
     if (of_machine) {
@@ -235,6 +239,48 @@ uint32_t catalog_slices(const struct catalog *c, const char *region, struct cata
         }
     }
     return found;
+}
+
+/* Squared distance on the equirectangular projection, in degrees of latitude: orders places well
+ * enough for a hint. */
+static double distance(const struct catalog_region *a, const struct catalog_region *b)
+{
+    double north = a->latitude - b->latitude;
+    double east = a->longitude - b->longitude;
+
+    east = east > 180 ? east - 360 : east < -180 ? east + 360 : east;
+    double shrink = 1 - (a->latitude + b->latitude) * (a->latitude + b->latitude) / 32400;
+    return north * north + east * east * shrink;
+}
+
+static bool region_fits(const struct catalog *c, uint32_t region, uint32_t cores,
+                        uint64_t memory_bytes)
+{
+    for (uint32_t slot = 0; slot < c->machine_slots; slot++) {
+        const struct machine *m = &c->machines[slot];
+        if (m->slice != 0 && m->region == region && m->cores_free >= cores &&
+            m->memory_free_bytes >= memory_bytes) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const struct catalog_region *catalog_nearest_fit(const struct catalog *c, const char *region,
+                                                 uint32_t cores, uint64_t memory_bytes)
+{
+    const struct catalog_region *from = catalog_region_find(c, region);
+    const struct catalog_region *best = NULL;
+
+    for (uint32_t i = 0; from != NULL && i < c->region_count; i++) {
+        const struct catalog_region *r = &c->regions[i];
+        if (r != from && r->cores_free >= cores &&
+            (best == NULL || distance(from, r) < distance(from, best)) &&
+            region_fits(c, i, cores, memory_bytes)) {
+            best = r;
+        }
+    }
+    return best;
 }
 
 uint32_t catalog_choose(const struct catalog *c, const char *region, uint32_t cores,

@@ -42,7 +42,7 @@ struct catalog_region {
 /* A slice that has machines in a region. */
 struct catalog_candidate {
     uint32_t slice;
-    uint32_t cores_free_max; /* on the machine with the most free cores */
+    uint32_t cores_free_max;        /* on the machine with the most free cores */
     uint64_t memory_free_max_bytes; /* on that machine */
 };
 
@@ -68,6 +68,10 @@ const struct catalog_region *catalog_region_find(const struct catalog *c, const 
  * O(machines of the cluster). */
 uint32_t catalog_slices(const struct catalog *c, const char *region, struct catalog_candidate *out,
                         uint32_t out_max);
+/* The region nearest to this one where some machine seems to have room for the spec; NULL: none.
+ * O(machines). */
+const struct catalog_region *catalog_nearest_fit(const struct catalog *c, const char *region,
+                                                 uint32_t cores, uint64_t memory_bytes);
 /* Up to `count` slices that seem to have room for the spec, by random choice among them. */
 uint32_t catalog_choose(const struct catalog *c, const char *region, uint32_t cores,
                         uint64_t memory_bytes, struct fly_rng *rng, uint32_t *out, uint32_t count);
