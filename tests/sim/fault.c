@@ -25,6 +25,7 @@ void fault_choose(struct sim_world *w)
         .disk_full = maybe(w, 2, 60),
         .disk_eio = maybe(w, 1, 15),
         .slow_disk = maybe(w, 5, 100),
+        .crash_append = maybe(w, 1, 30),
         .partition = maybe(w, 1, 10),
         .pause_owner = maybe(w, 1, 10),
         .pause_edge = maybe(w, 1, 6),

@@ -48,6 +48,7 @@ struct sim_faults {
     unsigned disk_full;
     unsigned disk_eio;
     unsigned slow_disk;
+    unsigned crash_append; /* the process dies while an append is under way, or just after it */
     /* weights of the fault event that comes every now and then */
     unsigned partition;
     unsigned pause_owner;
@@ -83,6 +84,7 @@ enum sim_kind {
     SIM_TURN,      /* the owner's loop turns */
     SIM_EDGE_TICK, /* a launch machine's deadline */
     SIM_START,     /* the owner's process starts */
+    SIM_CRASH,
     SIM_RESUME_SLICE,
     SIM_RESUME_EDGE,
     SIM_START_EDGE,
