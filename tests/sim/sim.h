@@ -317,6 +317,7 @@ struct sim_world {
     struct sim_vm *vms;
     uint32_t vm_count;
     uint32_t settle_next;
+    uint32_t leaps;
 };
 
 /* queue.c: chance, trace, events */
