@@ -361,7 +361,7 @@ void check_answer(struct sim_world *w, struct sim_slice *s, const struct sim_pen
 
 void check_slice(struct sim_world *w, struct sim_slice *s)
 {
-    if (s->owner == NULL || s->stopped) {
+    if (s->owner == NULL || s->stopped || s->held_back > 0) {
         return;
     }
     uint64_t beyond_cores = 0;
