@@ -383,6 +383,10 @@ static enum fly_status begin_term(struct journal *j, uint64_t term, struct fly_e
     if (code == 0) {
         code = j->io.set_vote(&j->io, j->config.id);
     }
+    if (code != 0 && j->dead) {
+        *error = j->error;
+        return error->status;
+    }
     return code == 0 ? FLY_OK : raft_error(j, code, "term", error);
 }
 

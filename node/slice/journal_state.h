@@ -50,6 +50,8 @@ struct journal {
     int (*io_snapshot_put)(struct raft_io *, unsigned, struct raft_io_snapshot_put *,
                            const struct raft_snapshot *, raft_io_snapshot_put_cb);
     struct journal_write *held_first, **held_last;
+    raft_io_close_cb io_close_callback; /* libraft's */
+    unsigned close_turns;               /* since the disk said that it is closed; 0 before */
 
     int mark_fd;
     struct segment_mark mark;
