@@ -28,10 +28,11 @@ enum { TRIES_MAX = 16, TAG_A = 0xa1, TAG_B = 0xb2, FIVE_S = 5000, ALL_THE_TIME =
 
 enum act_kind {
     ACT_OK = 1,
-    ACT_EMPTY,  /* OK without a VM */
-    ACT_REFUSE, /* with `status` and `reason`, and a tag of slice B if `room_at_b` */
-    ACT_SILENT, /* no answer until the caller gives up */
-    ACT_DIE,    /* the edge dies with the call in its hands, and comes back */
+    ACT_EMPTY,     /* OK without a VM */
+    ACT_REFUSE,    /* with `status` and `reason`, and a tag of slice B if `room_at_b` */
+    ACT_SILENT,    /* no answer until the caller gives up */
+    ACT_INTERRUPT, /* silent, and a person presses Ctrl-C while the call is here */
+    ACT_DIE,       /* the edge dies with the call in its hands, and comes back */
 };
 
 struct act {
@@ -142,6 +143,9 @@ static void on_launch(struct edge *edge, struct rpc_call *call)
         break;
     case ACT_REFUSE:
         refuse(call, act);
+        break;
+    case ACT_INTERRUPT:
+        session_interrupt();
         break;
     case ACT_SILENT: /* on_cancel finishes it */
     case ACT_DIE:    /* the killer does */

@@ -248,12 +248,39 @@ static void test_pick_tag(void **state)
     assert_false(launching_other_room(tags, 2, &spec, 9));
 }
 
+/* The last test: an interrupt is for ever. */
+static void test_interrupt(void **state)
+{
+    static const struct act act = {.kind = ACT_INTERRUPT};
+    static struct edge edge;
+    struct launching_spec spec = {
+        .region = "SIN", .cores = 1, .memory_bytes = 1, .name = "", .timeout_ms = ALL_THE_TIME};
+    struct launching_result result;
+    struct session session;
+
+    (void)state;
+    edge_start(&edge, &act, 1);
+    session_init(&session, edge.url, "");
+    launching_run(&session, &spec, &result);
+    assert_int_equal(result.end, OUTCOME_UNKNOWN);
+    assert_int_equal(edge.at, 1);
+    assert_true(result.has_key);
+    launching_result_fini(&result);
+    launching_run(&session, &spec, &result);
+    assert_int_equal(result.end, OUTCOME_NOT_DONE); /* nothing leaves any more */
+    assert_int_equal(edge.at, 1);
+    launching_result_fini(&result);
+    session_fini(&session);
+    edge_stop(&edge);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pick_tag),
         cmocka_unit_test(test_nobody_listens),
         cmocka_unit_test(test_stories),
+        cmocka_unit_test(test_interrupt),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
