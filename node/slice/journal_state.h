@@ -113,6 +113,8 @@ void journal_view_drop(struct journal *j);
 /* journal.c: the outcome of what is in flight is unknown from now on. The first reason stays. */
 __attribute__((format(printf, 3, 4))) void journal_die(struct journal *j, enum fly_status status,
                                                        const char *format, ...);
+/* Ends a close that libraft will not end (`stuck`), once no snapshot is under way. */
+void journal_abandon(struct journal *j);
 /* A libraft error as a status. */
 enum fly_status journal_raft_status(int code);
 const char *journal_raft_text(int code);

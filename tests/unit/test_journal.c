@@ -159,13 +159,13 @@ static void test_snapshots(void **state)
     stats_read(&stats);
     assert_true(stats.snapshots >= 6 && stats.snapshots <= 12);
     assert_int_equal(stats.snapshot_failures, 0);
-    assert_int_equal(room.views, room.releases);
     struct toy before = room.toy;
     room_close(&room);
+    assert_int_equal(room.views, room.releases);
 
     struct journal_report report;
     assert_int_equal(journal_check(room.dir, NULL, NULL, &report, &room.error), FLY_OK);
-    assert_int_equal(report.snapshot_index, stats.snapshot_index);
+    assert_true(report.snapshot_index >= stats.snapshot_index);
     assert_true(report.first_index > 1 && report.entries < 1200);
     assert_int_equal(report.acknowledged, report.last_index);
 
