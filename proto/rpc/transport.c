@@ -261,6 +261,10 @@ static void shut(struct transport *t)
     t->shut = true;
     (void)pthread_mutex_unlock(&t->beginning);
     nng_stream_close(t->stream);
+    /* nng closes a stream by itself on a reset: what began after that is ended here */
+    nng_aio_abort(t->recv_aio, NNG_ECLOSED);
+    nng_aio_abort(t->inline_aio, NNG_ECLOSED);
+    nng_aio_abort(t->send_aio, NNG_ECLOSED);
 }
 
 bool transport_closed(const struct transport *t)
