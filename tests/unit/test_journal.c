@@ -169,6 +169,7 @@ static void test_snapshots(void **state)
     assert_true(report.first_index > 1 && report.entries < 1200);
     assert_int_equal(report.acknowledged, report.last_index);
 
+    room.ballast = 200000;
     open_ok();
     assert_int_equal(room.restores, 1);
     assert_memory_equal(&room.toy, &before, sizeof before);
@@ -176,7 +177,6 @@ static void test_snapshots(void **state)
     assert_true(stats.replayed < 1200);
 
     /* a larger state waits for a larger log */
-    room.ballast = 200000;
     append_until(1400);
     snapshots_wait(1);
     append_until(1900);

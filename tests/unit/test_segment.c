@@ -163,12 +163,14 @@ static void mark_set_back(struct folder *folder, uint64_t index);
 
 /* --- the log under test -------------------------------------------------------------------- */
 
+static uint64_t build_entries = ENTRIES;
+
 /* In a child: 200 entries in waves of 1 to 7, three lives, and a kill -9. */
 static void build_in_child(const char *name, unsigned snapshot_bytes)
 {
     uint64_t number = 0;
     for (int life = 0; life < 3; life++) {
-        uint64_t until = life == 2 ? ENTRIES : (uint64_t)(life + 1) * 60;
+        uint64_t until = life == 2 ? build_entries : (uint64_t)(life + 1) * build_entries / 3;
         if (life == 0) {
             room_init(&room, FLY_BINARY, name);
         }
@@ -667,8 +669,47 @@ static void test_metadata_rules(void **state)
     }
 }
 
-int main(void)
+/* `test_segment corpus DIR`: seeds for tests/fuzz/fuzz_segment.c, in its container's form. */
+static int corpus_write(const char *dir)
 {
+    static const struct {
+        const char *name;
+        uint64_t entries;
+        unsigned snapshot;
+    } seeds[] = {{"few", 4, 0}, {"waves", 20, 0}, {"snapshot", 12, 1200}, {"twice", 30, 1500}};
+    segment_crc_init(&crc);
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(seeds); i++) {
+        struct folder folder;
+        char path[1024];
+        build_entries = seeds[i].entries;
+        build(&folder, "corpus", seeds[i].snapshot);
+        for (int fix = 0; fix < 2; fix++) {
+            snprintf(path, sizeof path, "%s/%s-%d", dir, seeds[i].name, fix);
+            FILE *out = fopen(path, "wb");
+            FLY_CHECK(out != NULL);
+            fputc(fix, out);
+            for (size_t f = 0; f < folder.count; f++) {
+                const struct image *image = &folder.images[f];
+                uint8_t head[4];
+                size_t size = written(image);
+                fly_store_u32(head, (uint32_t)size);
+                fputc((int)strlen(image->name), out);
+                fwrite(image->name, 1, strlen(image->name), out);
+                fwrite(head, 1, sizeof head, out);
+                fwrite(image->data, 1, size, out);
+            }
+            fclose(out);
+        }
+        folder_drop(&folder);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && strcmp(argv[1], "corpus") == 0) {
+        return corpus_write(argv[2]);
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_crc),
         cmocka_unit_test(test_strange_names),
