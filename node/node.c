@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <sodium.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "node/node_parts.h"
 #include "proto/base/bytes.h"
@@ -65,6 +64,7 @@ static bool take_mail(struct node *n, struct owner_now now)
 
 static void begin_serving(struct node *n);
 static void begin_close(struct node *n);
+static void let_go(struct node *n);
 
 static void step_phase(struct node *n, struct owner_now now)
 {
@@ -106,6 +106,237 @@ static void turn(struct node *n)
 {
     struct owner_now now = read_clocks();
 
+    if (n->phase == CLOSED) {
+        let_go(n);
+    }
+    if (n->phase >= CLOSING) {
+        return;
+    }
+    rpc_batch_begin();
+    host_turn(n->host, now);
+    bool more = take_mail(n, now);
+    front_turn(n->front, now);
+    step_phase(n, now);
+    if (n->phase < CLOSING) {
+        host_turn(n->host, now);
+        front_turn(n->front, now);
+        arm_timer(n, now, more);
+    }
+    rpc_batch_end();
+}
+
+static void on_check(uv_check_t *check)
+{
+    turn(check->data);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    turn(timer->data);
+}
+
+static void on_woken(uv_async_t *wake)
+{
+    (void)wake; /* the turn follows in this iteration's check phase */
+}
+
+/* --- the host's hooks --- */
+
+static void host_answer(void *user, const struct owner_answer *answer)
+{
+    struct node *n = user;
+
+    if ((answer->ticket >> 62) == 1) {
+        reconcile_answer(&n->reconcile, answer);
+    } else {
+        front_answer(n->front, answer, read_clocks());
+    }
+}
+
+static void host_event(void *user, const struct event *event)
+{
+    struct node *n = user;
+
+    front_event(n->front, event);
+}
+
+static void host_ready(void *user)
+{
+    struct node *n = user;
+    const struct slice_totals *sum = slice_totals(owner_state(host_owner(n->host)));
+
+    fly_log_info("slice.ready", F_U64("term", sum->term), F_U64("seq", sum->seq),
+                 F_U64("vms", sum->vms_started), F_U64("machines", sum->machines));
+    if (n->phase == STARTING || n->reconcile.active) {
+        reconcile_begin(&n->reconcile, &n->inventory, n->host);
+    }
+    atomic_store(&n->serving, n->phase == SERVING);
+}
+
+static void begin_drain(struct node *n);
+
+static void host_fatal(void *user, const struct fly_error *error)
+{
+    struct node *n = user;
+
+    fly_log_error("slice.refused", F_STR("error", error->text));
+    n->exit_code = 1;
+    if (n->phase < DRAINING && n->host != NULL) {
+        begin_drain(n);
+    }
+}
+
+/* --- starting --- */
+
+static void begin_serving(struct node *n)
+{
+    struct fly_error error;
+
+    if (node_listen(n, &error) != FLY_OK) {
+        fly_log_error("rpc.refused", F_STR("error", error.text));
+        n->exit_code = 1;
+        begin_drain(n);
+        return;
+    }
+    n->phase = SERVING;
+    atomic_store(&n->serving, true);
+    fly_log_info("node.serving", F_STR("rpc", rpc_server_url(n->server, 0)), F_STR("node", n->name),
+                 F_STR("cluster", n->identity.record.id));
+}
+
+static enum fly_status node_open(struct node *n, struct fly_error *error)
+{
+    const struct host_config host = {.dir = n->slice_dir,
+                                     .loop = &n->loop,
+                                     .tag = n->identity.record.root_tag,
+                                     .root_tag = n->identity.record.root_tag,
+                                     .hooks = {.answer = host_answer,
+                                               .event = host_event,
+                                               .ready = host_ready,
+                                               .fatal = host_fatal},
+                                     .user = n};
+    enum fly_status status = node_make_slice_dir(n, error);
+
+    if (status != FLY_OK) {
+        return status;
+    }
+    node_make_catalog(n);
+    node_make_front(n);
+    status = host_open(&n->host, &host, error);
+    if (status == FLY_OK) {
+        front_attach(n->front, n->host);
+    }
+    return status;
+}
+
+/* --- stopping --- */
+
+static void begin_drain(struct node *n)
+{
+    if (n->phase >= DRAINING) {
+        return;
+    }
+    fly_log_info("node.stopping", F_U64("exit_code", n->exit_code));
+    n->phase = DRAINING;
+    n->drain_until_ms = fly_clock_boot_ms() + DRAIN_MS;
+    atomic_store(&n->serving, false);
+    if (n->server != NULL) {
+        rpc_server_drain(n->server);
+    }
+    front_stop(n->front);
+    arm_timer(n, read_clocks(), true);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    (void)number;
+    begin_drain(handle->data);
+}
+
+/* Letters that came while the node closed: calls and connections get their end. */
+static void empty_mailbox(struct node *n)
+{
+    bool more = true;
+
+    while (more) {
+        more = take_mail(n, read_clocks());
+    }
+}
+
+/* The log is closed; the connections may not be: nng's threads let go of them one by one. */
+static void let_go(struct node *n)
+{
+    empty_mailbox(n);
+    if (n->server != NULL && !rpc_server_idle(n->server)) {
+        FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, LET_GO_MS, 0) == 0);
+        return;
+    }
+    rpc_server_destroy(n->server);
+    n->server = NULL;
+    empty_mailbox(n);
+    n->phase = GONE;
+    uv_close((uv_handle_t *)&n->check, NULL);
+    uv_close((uv_handle_t *)&n->timer, NULL);
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(n->signals); i++) {
+        uv_close((uv_handle_t *)&n->signals[i], NULL);
+    }
+    uv_close((uv_handle_t *)&n->mailbox.wake, NULL);
+}
+
+static void on_host_closed(void *user)
+{
+    struct node *n = user;
+
+    n->host = NULL;
+    n->phase = CLOSED;
+    FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, 0, 0) == 0);
+}
+
+static void begin_close(struct node *n);
+
+static void step_phase(struct node *n, struct owner_now now)
+{
+    if (n->reconcile.active && reconcile_step(&n->reconcile, n->host, now)) {
+        n->reconcile.active = false;
+        fly_log_info("inventory.applied", F_U64("added", n->reconcile.added),
+                     F_U64("resized", n->reconcile.resized), F_U64("removed", n->reconcile.removed),
+                     F_U64("refused", n->reconcile.refused));
+        if (n->phase == STARTING) {
+            begin_serving(n);
+        }
+    }
+    if (n->phase == DRAINING && (front_idle(n->front) || now.boot_ms >= n->drain_until_ms)) {
+        begin_close(n);
+    }
+}
+
+static void arm_timer(struct node *n, struct owner_now now, bool soon)
+{
+    int64_t due_ms = front_deadline(n->front);
+    int64_t host_ms = host_deadline(n->host);
+
+    due_ms = host_ms < due_ms ? host_ms : due_ms;
+    if (n->phase == DRAINING && n->drain_until_ms < due_ms) {
+        due_ms = n->drain_until_ms;
+    }
+    if (soon) {
+        due_ms = now.boot_ms;
+    }
+    if (due_ms == INT64_MAX) {
+        (void)uv_timer_stop(&n->timer);
+        return;
+    }
+    uint64_t delay = due_ms > now.boot_ms ? (uint64_t)(due_ms - now.boot_ms) : 0;
+    FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, delay, 0) == 0);
+}
+
+static void turn(struct node *n)
+{
+    struct owner_now now = read_clocks();
+
+    if (n->phase == CLOSED) {
+        let_go(n);
+    }
     if (n->phase >= CLOSING) {
         return;
     }
