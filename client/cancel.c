@@ -16,9 +16,8 @@ static void put_json(const struct fly_key *key, const Fly__V1__CancelReply *mess
     FLY_CHECK(json_object_set_new(object, "key", json_string(text)) == 0);
     FLY_CHECK(json_object_set_new(object, "launched", json_boolean(message->launched)) == 0);
     FLY_CHECK(json_object_set_new(object, "vm",
-                                  message->launched && message->vm != NULL
-                                      ? shape_vm(message->vm)
-                                      : json_null()) == 0);
+                                  message->launched && message->vm != NULL ? shape_vm(message->vm)
+                                                                           : json_null()) == 0);
     command_put_json(object);
 }
 

@@ -16,14 +16,18 @@
 
 enum { CANDIDATES_SHOWN_MAX = 8 };
 
+/* Ten digits: a position to a centimetre, and 72.874245 stays what it was. */
+#define JSON_FORM (JSON_COMPACT | JSON_REAL_PRECISION(10))
+
 int command_end(struct command *command, int code)
 {
-    session_fini(&command->session);
-    explicit_bzero(&command->settings, sizeof command->settings);
+    /* first what the person waits for, then what only we care about */
     if (fflush(stdout) != 0 || ferror(stdout) != 0) {
         (void)fprintf(stderr, "%s: cannot write the output: %s\n", command->name, strerror(errno));
-        return code == EXIT_DONE ? EXIT_ERROR : code;
+        code = code == EXIT_DONE ? EXIT_ERROR : code;
     }
+    session_fini(&command->session);
+    explicit_bzero(&command->settings, sizeof command->settings);
     return code;
 }
 
@@ -79,7 +83,7 @@ static _Noreturn void no_memory(void)
 
 void command_put_json(json_t *value)
 {
-    char *text = value == NULL ? NULL : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = value == NULL ? NULL : json_dumps(value, JSON_FORM | JSON_ENCODE_ANY);
 
     if (text == NULL) {
         no_memory();
@@ -96,7 +100,7 @@ void command_put_json_lines(json_t *array)
     }
     (void)fputs("[", stdout);
     for (size_t i = 0; i < json_array_size(array); i++) {
-        char *text = json_dumps(json_array_get(array, i), JSON_COMPACT);
+        char *text = json_dumps(json_array_get(array, i), JSON_FORM);
         if (text == NULL) {
             no_memory();
         }
@@ -146,19 +150,24 @@ static void put_line(const char *key, const char *value)
     char clean[RPC_TEXT_SIZE];
 
     text_clean(value != NULL && value[0] != '\0' ? value : "<none>", clean, sizeof clean);
-    (void)printf("%-8s  %s\n", key, clean);
+    (void)printf("%-9s  %s\n", key, clean);
+}
+
+void command_size_text(uint32_t cores, uint64_t memory_bytes, char out[static COMMAND_SIZE_TEXT])
+{
+    char memory[FLY_TIME_TEXT_SIZE];
+
+    fly_size_format(memory_bytes, memory);
+    (void)snprintf(out, COMMAND_SIZE_TEXT, "%u core%s, %s", cores, cores == 1 ? "" : "s", memory);
 }
 
 void command_put_vm(const Fly__V1__Vm *vm)
 {
-    char size[64];
-    char memory[FLY_TIME_TEXT_SIZE];
+    char size[COMMAND_SIZE_TEXT];
     char time[FLY_TIME_TEXT_SIZE];
     char key[FLY_KEY_TEXT_SIZE] = "";
 
-    fly_size_format(vm->memory_bytes, memory);
-    (void)snprintf(size, sizeof size, "%u core%s, %s", vm->cores, vm->cores == 1 ? "" : "s",
-                   memory);
+    command_size_text(vm->cores, vm->memory_bytes, size);
     put_line("id", vm->id);
     put_line("name", vm->name);
     put_line("machine", vm->machine);
@@ -200,8 +209,9 @@ const char *command_vm_word(struct command *command, int index, char out[static 
     uint64_t ignored;
 
     if (size > VMID_DIGITS || !fly_crockford_decode(word, size, &ignored)) {
-        command_usage("'%.40s' is not a VM's id or the beginning of one (1 to %d letters and digits)",
-                      word, VMID_DIGITS);
+        command_usage(
+            "'%.40s' is not a VM's id or the beginning of one (1 to %d letters and digits)", word,
+            VMID_DIGITS);
     }
     for (size_t i = 0; i <= size; i++) {
         out[i] = word[i] >= 'A' && word[i] <= 'Z' ? (char)(word[i] - 'A' + 'a') : word[i];
@@ -225,11 +235,11 @@ static bool name_candidates(struct command *command, const char *prefix, struct 
         several = list->n_vms >= 2;
         for (size_t i = 0; several && i < list->n_vms && at < sizeof failure->hint - 1; i++) {
             const Fly__V1__Vm *vm = list->vms[i];
-            int put = i == CANDIDATES_SHOWN_MAX
-                          ? snprintf(failure->hint + at, sizeof failure->hint - at, ", ...")
-                          : snprintf(failure->hint + at, sizeof failure->hint - at,
-                                     "%s%.16s (%.63s)", i == 0 ? "these begin so: " : ", ", vm->id,
-                                     vm->name);
+            int put =
+                i == CANDIDATES_SHOWN_MAX
+                    ? snprintf(failure->hint + at, sizeof failure->hint - at, ", ...")
+                    : snprintf(failure->hint + at, sizeof failure->hint - at, "%s%.16s (%.63s)",
+                               i == 0 ? "these begin so: " : ", ", vm->id, vm->name);
             at += put > 0 ? (size_t)put : 0;
         }
     }
@@ -238,8 +248,7 @@ static bool name_candidates(struct command *command, const char *prefix, struct 
     return several;
 }
 
-int command_fail_vm(struct command *command, const char *vm, struct failure *failure,
-                    bool doubtful)
+int command_fail_vm(struct command *command, const char *vm, struct failure *failure, bool doubtful)
 {
     bool about_word = failure->status == FLY_INVALID_ARGUMENT ||
                       failure->status == FLY_FAILED_PRECONDITION ||

@@ -44,10 +44,11 @@ struct command {
     struct session session;
 };
 
-/* Reads the command line and the settings; leaves the process with 64 when they are wrong and with 0
- * after --help. Afterwards the session is ready to connect. One command a process. */
+/* Reads the command line and the settings; leaves the process with 64 when they are wrong and with
+ * 0 after --help. Afterwards the session is ready to connect. One command a process. */
 void command_begin(struct command *command, const struct command_spec *spec, int argc, char **argv);
-/* Ends the session, and the output: EXIT_ERROR instead of `code` when stdout did not take it all. */
+/* Ends the session, and the output: EXIT_ERROR instead of `code` when stdout did not take it all.
+ */
 int command_end(struct command *command, int code);
 
 /* Says what was wrong with the command line and leaves with 64. `hint` may be NULL. */
@@ -60,7 +61,8 @@ int command_fail_as(const struct command *command, const struct failure *failure
 __attribute__((format(printf, 2, 3))) void command_say(const struct command *command,
                                                        const char *format, ...);
 
-/* Prints one JSON value and a newline on stdout, and frees it. NULL (no memory) ends the process. */
+/* Prints one JSON value and a newline on stdout, and frees it. NULL (no memory) ends the process.
+ */
 void command_put_json(json_t *value);
 /* Prints an array, one element a line, and frees it. */
 void command_put_json_lines(json_t *array);
@@ -76,6 +78,9 @@ enum fly_status command_try(struct command *command, const struct rpc_method *me
                             const ProtobufCMessage *request, struct rpc_reply *reply,
                             struct failure *failure);
 
+/* "4 cores, 6 GB" */
+enum { COMMAND_SIZE_TEXT = 64 };
+void command_size_text(uint32_t cores, uint64_t memory_bytes, char out[static COMMAND_SIZE_TEXT]);
 /* Prints a VM as "key  value" lines. */
 void command_put_vm(const Fly__V1__Vm *vm);
 /* Prints the VM of a reply in the form that was asked for; a reply without one is an error. */

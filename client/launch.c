@@ -164,8 +164,9 @@ static void put_launched(const struct command *command, const struct launching_r
         return;
     }
     command_put_vm(launched->vm);
-    (void)printf("%-8s  %lld ms\n", "elapsed", (long long)result->elapsed_ms);
-    (void)printf("%-8s  %s\n", "replayed", launched->replayed ? "yes: this key's VM was there" : "no");
+    (void)printf("%-9s  %lld ms\n", "elapsed", (long long)result->elapsed_ms);
+    (void)printf("%-9s  %s\n", "replayed",
+                 launched->replayed ? "yes: this key's VM was there" : "no");
 }
 
 static int put_unknown(struct command *command, const struct input *input,

@@ -61,10 +61,9 @@ static void put_vm(struct shown *shown, const Fly__V1__Vm *vm)
     (void)snprintf(cores, sizeof cores, "%u", vm->cores);
     fly_size_format(vm->memory_bytes, memory);
     fly_time_format(vm->created_at_ms, created);
-    FLY_CHECK(table_add(shown->table,
-                        (const char *const[]){vm->id, vm->name, vm->region, vm->machine, cores,
-                                              memory, shape_vm_state((uint32_t)vm->state),
-                                              created}));
+    FLY_CHECK(table_add(
+        shown->table, (const char *const[]){vm->id, vm->name, vm->region, vm->machine, cores,
+                                            memory, shape_vm_state((uint32_t)vm->state), created}));
 }
 
 /* All pages; nothing is printed before the last one is there, so that an error stands alone. */

@@ -53,7 +53,9 @@ _Noreturn void command_usage(const char *format, ...)
     text_clean(text, failure.message, sizeof failure.message);
     (void)fprintf(stderr, "%s: %s\nTry '%s --help'.\n", usage_name, failure.message, usage_name);
     if (usage_json) {
-        command_put_json(shape_error(&failure));
+        json_t *object = shape_error(&failure);
+        (void)json_object_set_new(json_object_get(object, "error"), "reason", json_string("USAGE"));
+        command_put_json(object);
         (void)fflush(stdout);
     }
     exit(EXIT_USAGE);

@@ -50,9 +50,12 @@ static void take(int key, const char *value, void *user)
 
 static void put_table(Fly__V1__Region *const *regions, size_t count)
 {
-    static const struct table_column columns[] = {
-        {"CODE", false},    {"CITY", false},           {"STATUS", false},
-        {"MACHINES", true}, {"CORES FREE/TOTAL", true}, {"MEMORY FREE/TOTAL", true}};
+    static const struct table_column columns[] = {{"CODE", false},
+                                                  {"CITY", false},
+                                                  {"STATUS", false},
+                                                  {"MACHINES", true},
+                                                  {"CORES FREE/TOTAL", true},
+                                                  {"MEMORY FREE/TOTAL", true}};
     struct table *table = table_create(columns, FLY_ARRAY_COUNT(columns));
 
     FLY_CHECK(table != NULL);
@@ -108,7 +111,8 @@ int command_regions(int argc, char **argv)
         FLY_CHECK(shown != NULL);
         size_t count = 0;
         for (size_t i = 0; i < message->n_regions; i++) {
-            if (input.status == NULL || strcasecmp(message->regions[i]->status, input.status) == 0) {
+            if (input.status == NULL ||
+                strcasecmp(message->regions[i]->status, input.status) == 0) {
                 shown[count++] = message->regions[i];
             }
         }

@@ -25,7 +25,7 @@ static void put_line(const char *key, const char *value)
     char clean[256];
 
     text_clean(value != NULL && value[0] != '\0' ? value : "<none>", clean, sizeof clean);
-    (void)printf("%-8s  %s\n", key, clean);
+    (void)printf("%-9s  %s\n", key, clean);
 }
 
 int command_version(int argc, char **argv)

@@ -40,9 +40,8 @@ static enum fly_status replay_entry(void *user, uint64_t index, uint64_t term, c
 
     (void)term;
     enum fly_status status = slice_apply(r->state, data, size, r->effects, error);
-    return status == FLY_OK
-               ? FLY_OK
-               : fly_error_wrap(error, "log entry %llu", (unsigned long long)index);
+    return status == FLY_OK ? FLY_OK
+                            : fly_error_wrap(error, "log entry %llu", (unsigned long long)index);
 }
 
 static void print_text(const char *slice, const struct journal_report *report,
@@ -74,14 +73,14 @@ static void print_json(const char *slice, const struct journal_report *report,
     if (error != NULL) {
         root = json_pack("{s:s, s:b, s:s}", "slice", slice, "sound", 0, "error", error->text);
     } else {
-        root = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I}", "slice",
-                         slice, "sound", 1, "entries", (json_int_t)report->entries, "first_index",
-                         (json_int_t)report->first_index, "last_index",
-                         (json_int_t)report->last_index, "acknowledged",
-                         (json_int_t)report->acknowledged, "snapshot_index",
-                         (json_int_t)report->snapshot_index, "torn", report->torn, "torn_bytes",
-                         (json_int_t)report->torn_bytes, "seq", (json_int_t)sum->seq, "machines",
-                         (json_int_t)sum->machines, "vms", (json_int_t)sum->vms_started);
+        root =
+            json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I}", "slice",
+                      slice, "sound", 1, "entries", (json_int_t)report->entries, "first_index",
+                      (json_int_t)report->first_index, "last_index", (json_int_t)report->last_index,
+                      "acknowledged", (json_int_t)report->acknowledged, "snapshot_index",
+                      (json_int_t)report->snapshot_index, "torn", report->torn, "torn_bytes",
+                      (json_int_t)report->torn_bytes, "seq", (json_int_t)sum->seq, "machines",
+                      (json_int_t)sum->machines, "vms", (json_int_t)sum->vms_started);
     }
     FLY_CHECK(root != NULL);
     (void)json_dumpf(root, stdout, JSON_COMPACT);

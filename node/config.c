@@ -64,7 +64,8 @@ static enum fly_status load_file(struct node_config *c, const char *path, struct
     }
     const char *key = NULL;
     json_t *value = NULL;
-    json_object_foreach(root, key, value) {
+    json_object_foreach(root, key, value)
+    {
         if (status != FLY_OK) {
             break;
         }

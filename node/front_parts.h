@@ -65,8 +65,8 @@ struct front {
 };
 
 struct vm_query {
-    const char *region;  /* empty: all */
-    enum vm_state state; /* 0: all that are not destroyed */
+    const char *region;   /* empty: all */
+    enum vm_state state;  /* 0: all that are not destroyed */
     size_t prefix_digits; /* of the id, with their value */
     uint64_t prefix;
     uint64_t after; /* creation number */
@@ -77,7 +77,8 @@ struct found_vm {
     uint32_t slot;
 };
 
-/* All VMs that match, in the order of creation; *out is the caller's to free. One pass and a sort. */
+/* All VMs that match, in the order of creation; *out is the caller's to free. One pass and a sort.
+ */
 size_t front_find_vms(const struct slice_state *s, const struct vm_query *q, struct found_vm **out);
 
 /* A read needs the owner; without one the call is refused here. */
@@ -86,6 +87,19 @@ struct owner *front_owner(struct front *f, struct rpc_call *call);
 const struct catalog_region *front_region(struct front *f, struct rpc_call *call, const char *code);
 /* The VM that an id or a unique prefix means, or the call is refused. */
 bool front_vm(struct front *f, struct rpc_call *call, const char *text, struct vm *out);
+
+/* Who the call's connection speaks for; nobody when it has no token. */
+const struct gate_peer *front_peer(const struct rpc_call *call);
+/* "too many WHAT are under way at this edge" */
+void front_refuse_overloaded(struct rpc_call *call, const char *what);
+
+void front_launch(struct front *f, struct rpc_call *call, struct owner_now now);
+void front_cancel_key(struct front *f, struct rpc_call *call, struct owner_now now);
+void front_launch_answer(struct front *f, const struct owner_answer *answer, struct owner_now now);
+/* Launches whose time has come. */
+void front_launch_turn(struct front *f, struct owner_now now);
+/* Ends every launch as it stands. */
+void front_launch_abandon(struct front *f, struct owner_now now);
 
 void front_regions(struct front *f, struct rpc_call *call);
 void front_list(struct front *f, struct rpc_call *call);

@@ -92,8 +92,7 @@ static bool parse_prefix(const char *text, size_t *digits, uint64_t *value)
 {
     *digits = strlen(text);
     *value = 0;
-    return *digits == 0 ||
-           (*digits <= VMID_DIGITS && fly_crockford_decode(text, *digits, value));
+    return *digits == 0 || (*digits <= VMID_DIGITS && fly_crockford_decode(text, *digits, value));
 }
 
 /* --- List --- */
@@ -117,8 +116,7 @@ static int by_number(const void *a, const void *b)
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
-size_t front_find_vms(const struct slice_state *s, const struct vm_query *q,
-                      struct found_vm **out)
+size_t front_find_vms(const struct slice_state *s, const struct vm_query *q, struct found_vm **out)
 {
     struct found_vm *found = calloc((size_t)slice_record_slots(s) + 1, sizeof *found);
     size_t count = 0;
@@ -163,9 +161,9 @@ void front_list(struct front *f, struct rpc_call *call)
     const Fly__V1__ListRequest *request = (const Fly__V1__ListRequest *)rpc_call_request(call);
     struct vm_query q = {
         .region = "", .state = (enum vm_state)request->state, .after = request->after};
-    uint32_t limit = request->limit == 0                ? FRONT_LIST_DEFAULT
+    uint32_t limit = request->limit == 0               ? FRONT_LIST_DEFAULT
                      : request->limit > FRONT_LIST_MAX ? FRONT_LIST_MAX
-                                                        : request->limit;
+                                                       : request->limit;
     struct owner *owner = front_owner(f, call);
 
     if (owner == NULL) {

@@ -91,8 +91,8 @@ void front_watch(struct front *f, struct rpc_call *call)
     struct owner *owner = front_owner(f, call);
     struct refusal r;
 
-    if (owner == NULL || (q->region[0] != '\0' &&
-                          (region = front_region(f, call, q->region)) == NULL)) {
+    if (owner == NULL ||
+        (q->region[0] != '\0' && (region = front_region(f, call, q->region)) == NULL)) {
         return;
     }
     if (f->watcher_count == FRONT_WATCHERS_MAX) {

@@ -32,9 +32,9 @@ bool mailbox_post(struct mailbox *m, enum mail_lane lane, enum mail_kind kind, v
 
     (void)pthread_mutex_lock(&m->mutex);
     bool room = r->count < (kind == MAIL_HELLO ? r->max / 2 : r->max);
-    bool first = m->lanes[MAIL_CONTROL].count + m->lanes[MAIL_FINISH].count +
-                     m->lanes[MAIL_START].count ==
-                 0;
+    bool first =
+        m->lanes[MAIL_CONTROL].count + m->lanes[MAIL_FINISH].count + m->lanes[MAIL_START].count ==
+        0;
     if (room) {
         r->items[(r->first + r->count) % r->max] = (struct mail){.kind = kind, .what = what};
         r->count++;

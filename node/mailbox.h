@@ -2,8 +2,8 @@
  * mailbox - bounded lanes from nng's threads into the node's loop (DESIGN 8).
  *
  * CONTROL is sized to what can be under way and never full (FLY_CHECKed), but for HELLOs, which may
- * fill half of it; FINISH and START shed: post says no and the caller answers the call. Posting wakes the loop once per empty-to-full edge.
- * Shell: a mutex and a uv_async handle.
+ * fill half of it; FINISH and START shed: post says no and the caller answers the call. Posting
+ * wakes the loop once per empty-to-full edge. Shell: a mutex and a uv_async handle.
  */
 #ifndef FLY_NODE_MAILBOX_H
 #define FLY_NODE_MAILBOX_H

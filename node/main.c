@@ -10,7 +10,13 @@
 #include "node/node.h"
 #include "proto/base/check.h"
 
-enum { EXIT_USAGE = 64, OPTION_REGIONS_FILE = 0x100, OPTION_RPC, OPTION_LOG_LEVEL, OPTION_LOG_FORMAT };
+enum {
+    EXIT_USAGE = 64,
+    OPTION_REGIONS_FILE = 0x100,
+    OPTION_RPC,
+    OPTION_LOG_LEVEL,
+    OPTION_LOG_FORMAT
+};
 
 static void die(const struct fly_error *error)
 {

@@ -1,151 +1,19 @@
 #include "node/node.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <sodium.h>
-#include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 
-#include "fly/v1/health.pb-c.h"
-#include "node/answer.h"
-#include "node/front.h"
-#include "node/identity.h"
-#include "node/inventory.h"
-#include "node/mailbox.h"
-#include "node/reconcile.h"
+#include "node/node_parts.h"
+#include "proto/base/bytes.h"
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
-#include "proto/base/id.h"
 #include "proto/base/log.h"
-#include "proto/rpc/server.h"
-
-enum {
-    CONNECTIONS_MAX = 1024,
-    START_LANE_MAX = 4096,
-    FINISH_LANE_MAX = 8192,
-    /* every stream (waiting or watching) may be cancelled and become writable, every connection
-     * end; the other half is for HELLOs */
-    CONTROL_LANE_MAX = 4 * (START_LANE_MAX + CONNECTIONS_MAX),
-    TAKE_MAX = 256, /* letters of one lane in one turn */
-    DRAIN_MS = 2000,
-    VERIFY_PER_S = 200,
-    VERIFY_BURST = 400,
-};
-
-enum phase { STARTING, SERVING, DRAINING, CLOSING, CLOSED };
-
-struct node {
-    const struct node_config *config;
-    uv_loop_t loop;
-    uv_check_t check; /* a turn after every poll for IO */
-    uv_timer_t timer;
-    uv_signal_t signals[2];
-    struct mailbox mailbox;
-    struct identity identity;
-    struct inventory inventory;
-    void *catalog_memory;
-    size_t catalog_bytes;
-    struct catalog *catalog;
-    struct host *host;
-    struct front *front;
-    struct reconcile reconcile;
-    struct rpc_server *server;
-    enum phase phase;
-    int64_t drain_until_ms;
-    int exit_code;
-    atomic_bool serving; /* what health says */
-    char slice_dir[JOURNAL_DIR_MAX];
-    char name[64];
-};
+#include "proto/rpc/batch.h"
 
 static struct owner_now read_clocks(void)
 {
     return (struct owner_now){.boot_ms = fly_clock_boot_ms(), .wall_ms = fly_clock_wall_ms()};
-}
-
-/* --- nng's threads: parse, post, return --- */
-
-static void answer_inline(struct node *n, struct rpc_call *call)
-{
-    if (rpc_call_method(call) == &rpc_health_echo) {
-        rpc_call_reply(call, rpc_call_request(call));
-        return;
-    }
-    const Fly__V1__HealthCheckRequest *q =
-        (const Fly__V1__HealthCheckRequest *)rpc_call_request(call);
-    Fly__V1__HealthCheckResponse reply = FLY__V1__HEALTH_CHECK_RESPONSE__INIT;
-    if (q->service[0] != '\0' && strcmp(q->service, "fly.v1.Edge") != 0) {
-        rpc_call_fail(call, FLY_NOT_FOUND, "no such service", (struct fly_bytes){.size = 0});
-        return;
-    }
-    reply.status = atomic_load(&n->serving)
-                       ? FLY__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING
-                       : FLY__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING;
-    rpc_call_reply(call, &reply.base);
-}
-
-static void shed(struct rpc_call *call)
-{
-    struct refusal r;
-
-    refusal_set(&r, FLY_RESOURCE_EXHAUSTED, FLY__V1__REASON__REASON_OVERLOADED, true,
-                "this node has too many calls waiting: nothing was done");
-    (void)fly_copy_string(r.hint, sizeof r.hint, "try again in a moment");
-    refusal_send(call, &r);
-}
-
-static void on_call(void *user, struct rpc_call *call)
-{
-    struct node *n = user;
-    unsigned flags = rpc_call_method(call)->flags;
-
-    if ((flags & RPC_INLINE) != 0) {
-        answer_inline(n, call);
-        return;
-    }
-    enum mail_lane lane = (flags & RPC_FINISH) != 0 ? MAIL_FINISH : MAIL_START;
-    if (!mailbox_post(&n->mailbox, lane, MAIL_CALL, call)) {
-        shed(call);
-    }
-}
-
-static void on_hello(void *user, struct rpc_hello *hello)
-{
-    struct node *n = user;
-
-    if (!mailbox_post(&n->mailbox, MAIL_CONTROL, MAIL_HELLO, hello)) {
-        rpc_hello_refuse(hello, FLY_RESOURCE_EXHAUSTED, "too many connections are being opened",
-                         (struct fly_bytes){.size = 0});
-    }
-}
-
-static void on_cancel(void *user, struct rpc_call *call)
-{
-    struct node *n = user;
-
-    if ((rpc_call_method(call)->flags & RPC_STREAM) != 0) { /* a launch goes on to its end */
-        rpc_call_hold(call);
-        (void)mailbox_post(&n->mailbox, MAIL_CONTROL, MAIL_CANCEL, call);
-    }
-}
-
-static void on_writable(void *user, struct rpc_call *call)
-{
-    struct node *n = user;
-
-    rpc_call_hold(call);
-    (void)mailbox_post(&n->mailbox, MAIL_CONTROL, MAIL_WRITABLE, call);
-}
-
-static void on_peer_gone(void *user, void *peer)
-{
-    struct node *n = user;
-
-    (void)mailbox_post(&n->mailbox, MAIL_CONTROL, MAIL_PEER_GONE, peer);
 }
 
 /* --- the loop's thread --- */
@@ -196,14 +64,14 @@ static bool take_mail(struct node *n, struct owner_now now)
 
 static void begin_serving(struct node *n);
 static void begin_close(struct node *n);
+static void let_go(struct node *n);
 
 static void step_phase(struct node *n, struct owner_now now)
 {
     if (n->reconcile.active && reconcile_step(&n->reconcile, n->host, now)) {
         n->reconcile.active = false;
         fly_log_info("inventory.applied", F_U64("added", n->reconcile.added),
-                     F_U64("resized", n->reconcile.resized),
-                     F_U64("removed", n->reconcile.removed),
+                     F_U64("resized", n->reconcile.resized), F_U64("removed", n->reconcile.removed),
                      F_U64("refused", n->reconcile.refused));
         if (n->phase == STARTING) {
             begin_serving(n);
@@ -238,6 +106,9 @@ static void turn(struct node *n)
 {
     struct owner_now now = read_clocks();
 
+    if (n->phase == CLOSED) {
+        let_go(n);
+    }
     if (n->phase >= CLOSING) {
         return;
     }
@@ -319,23 +190,9 @@ static void host_fatal(void *user, const struct fly_error *error)
 
 static void begin_serving(struct node *n)
 {
-    const char *const urls[] = {n->config->rpc};
-    const struct rpc_server_config config = {
-        .urls = urls,
-        .url_count = 1,
-        .methods = rpc_methods,
-        .method_count = rpc_method_count,
-        .user = n,
-        .on_hello = on_hello,
-        .on_call = on_call,
-        .on_cancel = on_cancel,
-        .on_writable = on_writable,
-        .on_peer_gone = on_peer_gone,
-        .connections_max = CONNECTIONS_MAX,
-    };
     struct fly_error error;
 
-    if (rpc_server_create(&n->server, &config, &error) != FLY_OK) {
+    if (node_listen(n, &error) != FLY_OK) {
         fly_log_error("rpc.refused", F_STR("error", error.text));
         n->exit_code = 1;
         begin_drain(n);
@@ -343,89 +200,8 @@ static void begin_serving(struct node *n)
     }
     n->phase = SERVING;
     atomic_store(&n->serving, true);
-    fly_log_info("node.serving", F_STR("rpc", rpc_server_url(n->server, 0)),
-                 F_STR("node", n->name), F_STR("cluster", n->identity.record.id));
-}
-
-static void log_warnings(const struct inventory *inventory)
-{
-    for (size_t i = 0; i < inventory->warning_count; i++) {
-        fly_log_warn("inventory.warning", F_STR("text", inventory->warnings[i]));
-    }
-    if (inventory->warnings_lost > 0) {
-        fly_log_warn("inventory.warnings_lost", F_U64("count", inventory->warnings_lost));
-    }
-}
-
-static enum fly_status load_inventory(struct node *n, struct fly_error *error)
-{
-    enum fly_status status =
-        inventory_load_regions(&n->inventory, n->config->regions_file, error);
-
-    if (status == FLY_OK) {
-        status = inventory_load_machines(&n->inventory, n->config->machines, error);
-    }
-    log_warnings(&n->inventory);
-    return status;
-}
-
-static void make_catalog(struct node *n)
-{
-    const struct catalog_config config = {.regions_max = INVENTORY_REGIONS_MAX,
-                                          .machines_max = INVENTORY_MACHINES_MAX,
-                                          .hash_seed = randombytes_random()};
-
-    n->catalog_bytes = catalog_size(&config);
-    n->catalog_memory = mmap(NULL, n->catalog_bytes, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    FLY_CHECK(n->catalog_memory != MAP_FAILED);
-    n->catalog = catalog_init(n->catalog_memory, &config);
-    for (size_t i = 0; i < n->inventory.region_count; i++) {
-        const struct inventory_region *from = &n->inventory.regions[i];
-        struct catalog_region to = {.latitude = from->latitude,
-                                    .longitude = from->longitude,
-                                    .has_position = from->has_position};
-        (void)fly_copy_string(to.code, sizeof to.code, from->code);
-        (void)fly_copy_string(to.city, sizeof to.city, from->city);
-        (void)fly_copy_string(to.country, sizeof to.country, from->country);
-        (void)fly_copy_string(to.status, sizeof to.status, from->status);
-        FLY_CHECK(catalog_put_region(n->catalog, &to) == FLY_OK);
-    }
-}
-
-static enum fly_status make_slice_dir(struct node *n, struct fly_error *error)
-{
-    char parent[JOURNAL_DIR_MAX];
-    int parent_size = snprintf(parent, sizeof parent, "%s/slices", n->config->state);
-    int size = snprintf(n->slice_dir, sizeof n->slice_dir, "%s/slices/%06x", n->config->state,
-                        n->identity.record.root_tag);
-
-    if (parent_size < 0 || size < 0 || (size_t)size >= sizeof n->slice_dir) {
-        return fly_error_set(error, FLY_INVALID_ARGUMENT, "state: the path is too long");
-    }
-    if ((mkdir(parent, 0700) != 0 && errno != EEXIST) ||
-        (mkdir(n->slice_dir, 0700) != 0 && errno != EEXIST)) {
-        return fly_error_set(error, FLY_UNAVAILABLE, "%s: %s", n->slice_dir, strerror(errno));
-    }
-    return FLY_OK;
-}
-
-static void make_front(struct node *n)
-{
-    struct front_config config = {.cluster_id = n->identity.record.id,
-                                  .node_name = n->name,
-                                  .tag = n->identity.record.root_tag,
-                                  .root_tag = n->identity.record.root_tag,
-                                  .catalog = n->catalog,
-                                  .gate = {.issuer_count = 1,
-                                           .verify_per_s = VERIFY_PER_S,
-                                           .verify_burst = VERIFY_BURST}};
-
-    _Static_assert(sizeof config.gate.cluster == sizeof n->identity.record.id, "one form of id");
-    memcpy(config.gate.cluster, n->identity.record.id, sizeof config.gate.cluster);
-    config.gate.issuers[0] = n->identity.record.issuer;
-    randombytes_buf(config.gate.hash_key, sizeof config.gate.hash_key);
-    n->front = front_create(&config);
+    fly_log_info("node.serving", F_STR("rpc", rpc_server_url(n->server, 0)), F_STR("node", n->name),
+                 F_STR("cluster", n->identity.record.id));
 }
 
 static enum fly_status node_open(struct node *n, struct fly_error *error)
@@ -439,13 +215,241 @@ static enum fly_status node_open(struct node *n, struct fly_error *error)
                                                .ready = host_ready,
                                                .fatal = host_fatal},
                                      .user = n};
-    enum fly_status status = make_slice_dir(n, error);
+    enum fly_status status = node_make_slice_dir(n, error);
 
     if (status != FLY_OK) {
         return status;
     }
-    make_catalog(n);
-    make_front(n);
+    node_make_catalog(n);
+    node_make_front(n);
+    status = host_open(&n->host, &host, error);
+    if (status == FLY_OK) {
+        front_attach(n->front, n->host);
+    }
+    return status;
+}
+
+/* --- stopping --- */
+
+static void begin_drain(struct node *n)
+{
+    if (n->phase >= DRAINING) {
+        return;
+    }
+    fly_log_info("node.stopping", F_U64("exit_code", n->exit_code));
+    n->phase = DRAINING;
+    n->drain_until_ms = fly_clock_boot_ms() + DRAIN_MS;
+    atomic_store(&n->serving, false);
+    if (n->server != NULL) {
+        rpc_server_drain(n->server);
+    }
+    front_stop(n->front);
+    arm_timer(n, read_clocks(), true);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    (void)number;
+    begin_drain(handle->data);
+}
+
+/* Letters that came while the node closed: calls and connections get their end. */
+static void empty_mailbox(struct node *n)
+{
+    bool more = true;
+
+    while (more) {
+        more = take_mail(n, read_clocks());
+    }
+}
+
+/* The log is closed; the connections may not be: nng's threads let go of them one by one. */
+static void let_go(struct node *n)
+{
+    empty_mailbox(n);
+    if (n->server != NULL && !rpc_server_idle(n->server)) {
+        FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, LET_GO_MS, 0) == 0);
+        return;
+    }
+    rpc_server_destroy(n->server);
+    n->server = NULL;
+    empty_mailbox(n);
+    n->phase = GONE;
+    uv_close((uv_handle_t *)&n->check, NULL);
+    uv_close((uv_handle_t *)&n->timer, NULL);
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(n->signals); i++) {
+        uv_close((uv_handle_t *)&n->signals[i], NULL);
+    }
+    uv_close((uv_handle_t *)&n->mailbox.wake, NULL);
+}
+
+static void on_host_closed(void *user)
+{
+    struct node *n = user;
+
+    n->host = NULL;
+    n->phase = CLOSED;
+    FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, 0, 0) == 0);
+}
+
+static void begin_close(struct node *n);
+
+static void step_phase(struct node *n, struct owner_now now)
+{
+    if (n->reconcile.active && reconcile_step(&n->reconcile, n->host, now)) {
+        n->reconcile.active = false;
+        fly_log_info("inventory.applied", F_U64("added", n->reconcile.added),
+                     F_U64("resized", n->reconcile.resized), F_U64("removed", n->reconcile.removed),
+                     F_U64("refused", n->reconcile.refused));
+        if (n->phase == STARTING) {
+            begin_serving(n);
+        }
+    }
+    if (n->phase == DRAINING && (front_idle(n->front) || now.boot_ms >= n->drain_until_ms)) {
+        begin_close(n);
+    }
+}
+
+static void arm_timer(struct node *n, struct owner_now now, bool soon)
+{
+    int64_t due_ms = front_deadline(n->front);
+    int64_t host_ms = host_deadline(n->host);
+
+    due_ms = host_ms < due_ms ? host_ms : due_ms;
+    if (n->phase == DRAINING && n->drain_until_ms < due_ms) {
+        due_ms = n->drain_until_ms;
+    }
+    if (soon) {
+        due_ms = now.boot_ms;
+    }
+    if (due_ms == INT64_MAX) {
+        (void)uv_timer_stop(&n->timer);
+        return;
+    }
+    uint64_t delay = due_ms > now.boot_ms ? (uint64_t)(due_ms - now.boot_ms) : 0;
+    FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, delay, 0) == 0);
+}
+
+static void turn(struct node *n)
+{
+    struct owner_now now = read_clocks();
+
+    if (n->phase == CLOSED) {
+        let_go(n);
+    }
+    if (n->phase >= CLOSING) {
+        return;
+    }
+    rpc_batch_begin();
+    host_turn(n->host, now);
+    bool more = take_mail(n, now);
+    front_turn(n->front, now);
+    step_phase(n, now);
+    if (n->phase < CLOSING) {
+        host_turn(n->host, now);
+        front_turn(n->front, now);
+        arm_timer(n, now, more);
+    }
+    rpc_batch_end();
+}
+
+static void on_check(uv_check_t *check)
+{
+    turn(check->data);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    turn(timer->data);
+}
+
+static void on_woken(uv_async_t *wake)
+{
+    (void)wake; /* the turn follows in this iteration's check phase */
+}
+
+/* --- the host's hooks --- */
+
+static void host_answer(void *user, const struct owner_answer *answer)
+{
+    struct node *n = user;
+
+    if ((answer->ticket >> 62) == 1) {
+        reconcile_answer(&n->reconcile, answer);
+    } else {
+        front_answer(n->front, answer, read_clocks());
+    }
+}
+
+static void host_event(void *user, const struct event *event)
+{
+    struct node *n = user;
+
+    front_event(n->front, event);
+}
+
+static void host_ready(void *user)
+{
+    struct node *n = user;
+    const struct slice_totals *sum = slice_totals(owner_state(host_owner(n->host)));
+
+    fly_log_info("slice.ready", F_U64("term", sum->term), F_U64("seq", sum->seq),
+                 F_U64("vms", sum->vms_started), F_U64("machines", sum->machines));
+    if (n->phase == STARTING || n->reconcile.active) {
+        reconcile_begin(&n->reconcile, &n->inventory, n->host);
+    }
+    atomic_store(&n->serving, n->phase == SERVING);
+}
+
+static void begin_drain(struct node *n);
+
+static void host_fatal(void *user, const struct fly_error *error)
+{
+    struct node *n = user;
+
+    fly_log_error("slice.refused", F_STR("error", error->text));
+    n->exit_code = 1;
+    if (n->phase < DRAINING && n->host != NULL) {
+        begin_drain(n);
+    }
+}
+
+/* --- starting --- */
+
+static void begin_serving(struct node *n)
+{
+    struct fly_error error;
+
+    if (node_listen(n, &error) != FLY_OK) {
+        fly_log_error("rpc.refused", F_STR("error", error.text));
+        n->exit_code = 1;
+        begin_drain(n);
+        return;
+    }
+    n->phase = SERVING;
+    atomic_store(&n->serving, true);
+    fly_log_info("node.serving", F_STR("rpc", rpc_server_url(n->server, 0)), F_STR("node", n->name),
+                 F_STR("cluster", n->identity.record.id));
+}
+
+static enum fly_status node_open(struct node *n, struct fly_error *error)
+{
+    const struct host_config host = {.dir = n->slice_dir,
+                                     .loop = &n->loop,
+                                     .tag = n->identity.record.root_tag,
+                                     .root_tag = n->identity.record.root_tag,
+                                     .hooks = {.answer = host_answer,
+                                               .event = host_event,
+                                               .ready = host_ready,
+                                               .fatal = host_fatal},
+                                     .user = n};
+    enum fly_status status = node_make_slice_dir(n, error);
+
+    if (status != FLY_OK) {
+        return status;
+    }
+    node_make_catalog(n);
+    node_make_front(n);
     status = host_open(&n->host, &host, error);
     if (status == FLY_OK) {
         front_attach(n->front, n->host);
@@ -576,7 +580,7 @@ int node_run_dev(const struct node_config *config)
     n->config = config;
     (void)fly_copy_string(n->name, sizeof n->name, "dev");
     FLY_CHECK(sodium_init() >= 0);
-    if (load_inventory(n, &error) != FLY_OK ||
+    if (node_load_inventory(n, &error) != FLY_OK ||
         identity_open(config->state, fly_clock_wall_ms(), &n->identity, &error) != FLY_OK) {
         fly_log_error("node.refused", F_STR("error", error.text));
         inventory_fini(&n->inventory);

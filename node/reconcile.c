@@ -43,7 +43,7 @@ static void compare_machine(struct reconcile *r, struct host *host, struct owner
     const struct slice_machine *there = slice_machine_at(s, slot);
 
     if (slot != SLICE_NONE) {
-        r->unmatched[slot / 8] &= (uint8_t)~(1u << slot % 8);
+        r->unmatched[slot / 8] &= (uint8_t) ~(1u << slot % 8);
     }
     if (m->cordoned) { /* nothing new may be placed on it: it is not brought, and not taken away */
         return;
@@ -102,7 +102,7 @@ void reconcile_answer(struct reconcile *r, const struct owner_answer *answer)
         r->unknown = true;
     } else {
         r->refused++;
-        fly_log_warn("inventory.refused", F_STR("reason", answer->text != NULL ? answer->text
-                                                                              : "no such machine"));
+        fly_log_warn("inventory.refused",
+                     F_STR("reason", answer->text != NULL ? answer->text : "no such machine"));
     }
 }

@@ -16,10 +16,10 @@
 
 struct reconcile {
     const struct inventory *inventory;
-    size_t next_machine; /* of the inventory */
-    uint32_t next_slot;  /* of the slice, for removes */
+    size_t next_machine;                       /* of the inventory */
+    uint32_t next_slot;                        /* of the slice, for removes */
     uint8_t unmatched[SLICE_MACHINES_MAX / 8]; /* slots there at the start, not in the inventory */
-    uint32_t waiting;    /* calls not answered yet */
+    uint32_t waiting;                          /* calls not answered yet */
     uint32_t added;
     uint32_t resized;
     uint32_t removed;

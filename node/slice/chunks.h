@@ -17,9 +17,9 @@ enum { CHUNK_ITEMS = 64 };
 struct chunks {
     size_t item_size;
     uint32_t chunk_max;
-    uint8_t *pool;      /* 2 × chunk_max chunks: as many as both the array and its picture need */
-    uint8_t *refs;      /* per pool place: 0 free, 1 array or picture, 2 both */
-    uint32_t *free;     /* stack of free pool places that were used before */
+    uint8_t *pool;  /* 2 × chunk_max chunks: as many as both the array and its picture need */
+    uint8_t *refs;  /* per pool place: 0 free, 1 array or picture, 2 both */
+    uint32_t *free; /* stack of free pool places that were used before */
     uint32_t free_count;
     uint32_t pool_used; /* places ever used */
     uint32_t *map;      /* chunk -> pool place + 1; 0: untouched, all items zero */

@@ -137,8 +137,7 @@ uint32_t slice_vm_find(const struct slice_state *s, uint64_t vm)
 
 uint32_t slice_machine_find(const struct slice_state *s, const char *name)
 {
-    struct index_cursor at =
-        index_search(&s->machine_by_name, hash_bytes(s, name, strlen(name)));
+    struct index_cursor at = index_search(&s->machine_by_name, hash_bytes(s, name, strlen(name)));
 
     for (;;) {
         uint32_t slot = index_next(&s->machine_by_name, &at);

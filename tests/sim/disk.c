@@ -45,6 +45,10 @@ bool disk_submit(struct sim_world *w, struct sim_slice *s, const uint8_t *data, 
     }
     s->append_free_ms += takes_ms; /* one after the other */
     sim_at(w, s->append_free_ms, SIM_APPEND, s->index, 0, s->life, NULL);
+    if (sim_chance(w, w->faults.crash_append)) {
+        sim_at(w, sim_between(w, w->now_ms, s->append_free_ms + 3), SIM_CRASH, s->index, 0, s->life,
+               NULL);
+    }
     return true;
 }
 
@@ -54,8 +58,12 @@ void disk_commit(struct sim_world *w, struct sim_slice *s)
 
     FLY_CHECK(s->committed < s->log_count);
     const struct sim_entry *e = &s->log[s->committed++];
+    uint64_t forgotten = s->oracle->forgotten;
     if (oracle_apply(s->oracle, e->data, e->size, &effects) != FLY_OK) {
         sim_fail(w, "s%u: entry %u of the log does not decode", s->index, s->committed);
+    }
+    for (; forgotten < s->oracle->forgotten; forgotten++) {
+        cover_hit(COVER_FORGOTTEN);
     }
     check_entry(w, s, &effects);
 }
@@ -85,7 +93,7 @@ void disk_break(struct sim_world *w, struct sim_slice *s)
 
 void disk_append_late(struct sim_world *w, struct sim_slice *s)
 {
-    if (s->late.data == NULL || s->log_count != s->committed) {
+    if (s->late.data == NULL || s->log_count != s->committed || !sim_chance(w, 60)) {
         return;
     }
     cover_hit(COVER_APPEND_LATE);

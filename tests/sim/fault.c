@@ -25,6 +25,7 @@ void fault_choose(struct sim_world *w)
         .disk_full = maybe(w, 2, 60),
         .disk_eio = maybe(w, 1, 15),
         .slow_disk = maybe(w, 5, 100),
+        .crash_append = maybe(w, 1, 30),
         .partition = maybe(w, 1, 10),
         .pause_owner = maybe(w, 1, 10),
         .pause_edge = maybe(w, 1, 6),
@@ -117,6 +118,7 @@ static void jump(struct sim_world *w)
 static void leap(struct sim_world *w)
 {
     cover_hit(COVER_LEAP);
+    w->leaps++;
     w->now_ms += sim_chance(w, 200) ? SLICE_HASHED_KEY_LIFE_MS + 60000
                                     : sim_between(w, 60000, SLICE_KEY_LIFE_MS + 120000);
     sim_trace(w, "all clocks leap");

@@ -114,6 +114,7 @@ int main(int argc, char **argv)
     if (cover) {
         unsigned missing = cover_print(stdout);
         if (missing > 0) {
+            (void)fflush(stdout);
             (void)fprintf(stderr, "%u things that must happen never did\n", missing);
             return 1;
         }

@@ -48,6 +48,7 @@ struct sim_faults {
     unsigned disk_full;
     unsigned disk_eio;
     unsigned slow_disk;
+    unsigned crash_append; /* the process dies while an append is under way, or just after it */
     /* weights of the fault event that comes every now and then */
     unsigned partition;
     unsigned pause_owner;
@@ -83,6 +84,7 @@ enum sim_kind {
     SIM_TURN,      /* the owner's loop turns */
     SIM_EDGE_TICK, /* a launch machine's deadline */
     SIM_START,     /* the owner's process starts */
+    SIM_CRASH,
     SIM_RESUME_SLICE,
     SIM_RESUME_EDGE,
     SIM_START_EDGE,
@@ -189,6 +191,7 @@ struct sim_slice {
     /* process */
     struct owner *owner; /* NULL: down */
     bool stopped;        /* owner_stop was called */
+    uint32_t held_back;  /* committed entries that it has not applied yet, though it leads */
     bool paused;
     uint64_t life;
     uint64_t term;
@@ -315,6 +318,7 @@ struct sim_world {
     struct sim_vm *vms;
     uint32_t vm_count;
     uint32_t settle_next;
+    uint32_t leaps;
 };
 
 /* queue.c: chance, trace, events */

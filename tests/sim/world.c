@@ -122,6 +122,8 @@ static void slice_event(struct sim_world *w, struct sim_event *e)
     }
     if (e->kind == SIM_START) {
         authority_start(w, s);
+    } else if (e->kind == SIM_CRASH && !w->healing) {
+        authority_crash(w, s);
     } else if (e->kind == SIM_TURN) {
         authority_turn(w, s);
     } else if (e->kind == SIM_RESUME_SLICE) {
@@ -144,6 +146,7 @@ static void dispatch(struct sim_world *w, struct sim_event *e)
     case SIM_APPEND:
     case SIM_TURN:
     case SIM_START:
+    case SIM_CRASH:
     case SIM_RESUME_SLICE:
     case SIM_SNAPSHOT:
         slice_event(w, e);

@@ -33,6 +33,7 @@ struct oracle *oracle_copy(const struct oracle *o)
 
     copy->totals = o->totals;
     copy->dying = o->dying;
+    copy->forgotten = o->forgotten;
     memcpy(copy->machines, o->machines, o->config.machines_max * sizeof *o->machines);
     memcpy(copy->records, o->records, o->config.records_max * sizeof *o->records);
     return copy;
@@ -114,6 +115,7 @@ static void forget_the_old(struct oracle *o)
         if (mint_s > o->totals.purged_mint_s) {
             o->totals.purged_mint_s = mint_s;
         }
+        o->forgotten++;
         *x = o->records[--o->totals.records];
     }
 }

@@ -20,6 +20,7 @@ struct oracle {
     struct slice_machine *machines; /* machines_max slots */
     struct oracle_record *records;  /* totals.records of them, in no order */
     uint64_t dying;
+    uint64_t forgotten; /* records, ever */
 };
 
 struct oracle_result {
