@@ -21,12 +21,13 @@ enum { CANDIDATES_SHOWN_MAX = 8 };
 
 int command_end(struct command *command, int code)
 {
-    session_fini(&command->session);
-    explicit_bzero(&command->settings, sizeof command->settings);
+    /* first what the person waits for, then what only we care about */
     if (fflush(stdout) != 0 || ferror(stdout) != 0) {
         (void)fprintf(stderr, "%s: cannot write the output: %s\n", command->name, strerror(errno));
-        return code == EXIT_DONE ? EXIT_ERROR : code;
+        code = code == EXIT_DONE ? EXIT_ERROR : code;
     }
+    session_fini(&command->session);
+    explicit_bzero(&command->settings, sizeof command->settings);
     return code;
 }
 
