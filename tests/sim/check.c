@@ -83,6 +83,16 @@ static bool has_its_vm(const struct sim_world *w, const struct sim_key *k)
                           w->slices[k->home].oracle->totals.slice_ms < vm->life_until_ms);
 }
 
+/* Cancelled may be said of a key whose VM is destroyed and forgotten. Of a hashed key it may be
+ * said until the very end of its last life, and be late. */
+static bool has_a_vm_still(const struct sim_world *w, const struct sim_key *k)
+{
+    const struct sim_vm *vm = &w->vms[k->vm];
+
+    return k->vms > 0 && (key_minted(&k->key) || w->leaps == 0) &&
+           (!vm->destroyed || oracle_vm(w->slices[vm->slice].oracle, vm->id) != NULL);
+}
+
 /* A minted key stays dead for ever, a hashed one as long as its record. */
 static void remember_cancelled(struct sim_world *w, struct sim_key *k)
 {
@@ -116,9 +126,7 @@ void check_call_end(struct sim_world *w, uint32_t call, const struct launch_resu
             sim_fail(w, "OK without a VM");
         }
         cover_hit(COVER_CANCELLED);
-        /* Of a hashed key this may be said until the very end of its last life, and be late. */
-        if (r->code == OWNER_CANCELLED && (key_minted(&k->key) || w->leaps == 0) &&
-            has_its_vm(w, k)) {
+        if (r->code == OWNER_CANCELLED && has_a_vm_still(w, k)) {
             sim_fail(w, "key %s is said to be cancelled and has a VM", sim_key_text(&k->key));
         }
         remember_cancelled(w, k);
