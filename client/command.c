@@ -21,12 +21,13 @@ enum { CANDIDATES_SHOWN_MAX = 8 };
 
 int command_end(struct command *command, int code)
 {
-    session_fini(&command->session);
-    explicit_bzero(&command->settings, sizeof command->settings);
+    /* first what the person waits for, then what only we care about */
     if (fflush(stdout) != 0 || ferror(stdout) != 0) {
         (void)fprintf(stderr, "%s: cannot write the output: %s\n", command->name, strerror(errno));
-        return code == EXIT_DONE ? EXIT_ERROR : code;
+        code = code == EXIT_DONE ? EXIT_ERROR : code;
     }
+    session_fini(&command->session);
+    explicit_bzero(&command->settings, sizeof command->settings);
     return code;
 }
 
@@ -152,16 +153,21 @@ static void put_line(const char *key, const char *value)
     (void)printf("%-9s  %s\n", key, clean);
 }
 
+void command_size_text(uint32_t cores, uint64_t memory_bytes, char out[static COMMAND_SIZE_TEXT])
+{
+    char memory[FLY_TIME_TEXT_SIZE];
+
+    fly_size_format(memory_bytes, memory);
+    (void)snprintf(out, COMMAND_SIZE_TEXT, "%u core%s, %s", cores, cores == 1 ? "" : "s", memory);
+}
+
 void command_put_vm(const Fly__V1__Vm *vm)
 {
-    char size[64];
-    char memory[FLY_TIME_TEXT_SIZE];
+    char size[COMMAND_SIZE_TEXT];
     char time[FLY_TIME_TEXT_SIZE];
     char key[FLY_KEY_TEXT_SIZE] = "";
 
-    fly_size_format(vm->memory_bytes, memory);
-    (void)snprintf(size, sizeof size, "%u core%s, %s", vm->cores, vm->cores == 1 ? "" : "s",
-                   memory);
+    command_size_text(vm->cores, vm->memory_bytes, size);
     put_line("id", vm->id);
     put_line("name", vm->name);
     put_line("machine", vm->machine);

@@ -78,6 +78,9 @@ enum fly_status command_try(struct command *command, const struct rpc_method *me
                             const ProtobufCMessage *request, struct rpc_reply *reply,
                             struct failure *failure);
 
+/* "4 cores, 6 GB" */
+enum { COMMAND_SIZE_TEXT = 64 };
+void command_size_text(uint32_t cores, uint64_t memory_bytes, char out[static COMMAND_SIZE_TEXT]);
 /* Prints a VM as "key  value" lines. */
 void command_put_vm(const Fly__V1__Vm *vm);
 /* Prints the VM of a reply in the form that was asked for; a reply without one is an error. */

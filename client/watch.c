@@ -63,9 +63,8 @@ static void put_event(const struct command *command, const struct watching *watc
 {
     char time[FLY_TIME_TEXT_SIZE];
     char place[64];
-    char size[64];
-    char memory[FLY_TIME_TEXT_SIZE];
-    char left[80];
+    char size[COMMAND_SIZE_TEXT];
+    char left[COMMAND_SIZE_TEXT];
 
     if (command->json) {
         command_put_json(shape_event(event, incarnation, watching->cursor.text));
@@ -73,10 +72,8 @@ static void put_event(const struct command *command, const struct watching *watc
     }
     fly_time_format(event->time_ms, time);
     (void)snprintf(place, sizeof place, "%.16s/%llu", event->slice, (unsigned long long)event->seq);
-    fly_size_format(event->memory_bytes, memory);
-    (void)snprintf(size, sizeof size, "%u cores, %s", event->cores, memory);
-    fly_size_format(event->machine_memory_free_bytes, memory);
-    (void)snprintf(left, sizeof left, "%u cores, %s", event->machine_cores_free, memory);
+    command_size_text(event->cores, event->memory_bytes, size);
+    command_size_text(event->machine_cores_free, event->machine_memory_free_bytes, left);
     put_text_line("%s  %s  %-12s  vm=%s  machine=%s  region=%s  size=\"%s\"  free=\"%s\"",
                   (const char *const[]){time, place, shape_event_type((uint32_t)event->type),
                                         or_none(event->vm), or_none(event->machine),
@@ -90,13 +87,11 @@ static void put_reset(const struct command *command, const Fly__V1__WatchReply *
                     message->n_vms);
         for (size_t i = 0; i < message->n_vms; i++) {
             const Fly__V1__Vm *vm = message->vms[i];
-            char size[64];
-            char memory[FLY_TIME_TEXT_SIZE];
+            char size[COMMAND_SIZE_TEXT];
             char time[FLY_TIME_TEXT_SIZE];
             char place[64];
             fly_time_format(vm->created_at_ms, time);
-            fly_size_format(vm->memory_bytes, memory);
-            (void)snprintf(size, sizeof size, "%u cores, %s", vm->cores, memory);
+            command_size_text(vm->cores, vm->memory_bytes, size);
             (void)snprintf(place, sizeof place, "%.16s/%llu", vm->slice,
                            (unsigned long long)vm->seq);
             put_text_line("%s  %s  %-12s  vm=%s  machine=%s  region=%s  size=\"%s\"  state=%s",
@@ -152,13 +147,19 @@ static void put_gap(void)
 
 static void say_lost(const struct command *command, const struct watching *watching)
 {
+    static char said[RPC_TEXT_SIZE]; /* while it stays lost, each reason once in a row */
     const char *cursor = watching->cursor.text;
+    const char *why = watching->failure.message[0] != '\0'
+                          ? watching->failure.message
+                          : fly_status_name(watching->failure.status);
 
-    command_say(command, "connection lost (%s); resuming %s%s",
-                watching->failure.message[0] != '\0' ? watching->failure.message
-                                                     : fly_status_name(watching->failure.status),
+    if (watching->losses > 1 && strncmp(said, why, sizeof said - 1) == 0) {
+        return;
+    }
+    (void)fly_copy_string(said, sizeof said, why);
+    command_say(command, "connection lost (%s); resuming %s%s", why,
                 cursor[0] != '\0' ? "behind " : "from now: events may be missed", cursor);
-    if (cursor[0] == '\0' && command->json) {
+    if (cursor[0] == '\0' && command->json && watching->losses == 1) {
         put_gap();
     }
 }

@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <sodium.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "node/node_parts.h"
 #include "proto/base/bytes.h"
@@ -65,6 +64,7 @@ static bool take_mail(struct node *n, struct owner_now now)
 
 static void begin_serving(struct node *n);
 static void begin_close(struct node *n);
+static void let_go(struct node *n);
 
 static void step_phase(struct node *n, struct owner_now now)
 {
@@ -106,6 +106,9 @@ static void turn(struct node *n)
 {
     struct owner_now now = read_clocks();
 
+    if (n->phase == CLOSED) {
+        let_go(n);
+    }
     if (n->phase >= CLOSING) {
         return;
     }
@@ -260,26 +263,33 @@ static void empty_mailbox(struct node *n)
     }
 }
 
+/* The log is closed; the connections may not be: nng's threads let go of them one by one. */
+static void let_go(struct node *n)
+{
+    empty_mailbox(n);
+    if (n->server != NULL && !rpc_server_idle(n->server)) {
+        FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, LET_GO_MS, 0) == 0);
+        return;
+    }
+    rpc_server_destroy(n->server);
+    n->server = NULL;
+    empty_mailbox(n);
+    n->phase = GONE;
+    uv_close((uv_handle_t *)&n->check, NULL);
+    uv_close((uv_handle_t *)&n->timer, NULL);
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(n->signals); i++) {
+        uv_close((uv_handle_t *)&n->signals[i], NULL);
+    }
+    uv_close((uv_handle_t *)&n->mailbox.wake, NULL);
+}
+
 static void on_host_closed(void *user)
 {
     struct node *n = user;
 
     n->host = NULL;
     n->phase = CLOSED;
-    uv_close((uv_handle_t *)&n->check, NULL);
-    uv_close((uv_handle_t *)&n->timer, NULL);
-    for (size_t i = 0; i < FLY_ARRAY_COUNT(n->signals); i++) {
-        uv_close((uv_handle_t *)&n->signals[i], NULL);
-    }
-    while (n->server != NULL && !rpc_server_idle(n->server)) {
-        empty_mailbox(n);
-        struct timespec pause = {.tv_nsec = 1000000};
-        (void)nanosleep(&pause, NULL); /* nng's threads are letting go of connections */
-    }
-    rpc_server_destroy(n->server);
-    n->server = NULL;
-    empty_mailbox(n);
-    uv_close((uv_handle_t *)&n->mailbox.wake, NULL);
+    FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, 0, 0) == 0);
 }
 
 static void begin_close(struct node *n)

@@ -231,6 +231,9 @@ static void wait_for(struct session *session, struct waiter *waiter, uint32_t id
             continue;
         }
         if ((fds[0].revents & POLLIN) != 0) {
+            uint64_t count;
+            /* the read, not the poll, is what orders the reply before us */
+            FLY_CHECK(read(waiter->fd, &count, sizeof count) == (ssize_t)sizeof count);
             return;
         }
         if (watched == 2 && (fds[1].revents & POLLIN) != 0) {

@@ -95,6 +95,7 @@ static enum watching_step lost(struct watching *watching)
     rpc_stream_close(watching->stream);
     watching->stream = NULL;
     watching->lost = true;
+    watching->losses++;
     return for_good(watching) ? WATCHING_END : WATCHING_LOST;
 }
 
@@ -133,6 +134,7 @@ enum watching_step watching_next(struct watching *watching)
             return lost(watching);
         }
         watching->lost = false;
+        watching->losses = 0;
         if (again) {
             return WATCHING_BACK;
         }

@@ -35,6 +35,7 @@ struct watching {
     int64_t pause_ms;
     bool was_connected;
     bool lost;
+    unsigned losses; /* in a row, 0 while connected */
 };
 
 /* `since` "": from now. INVALID_ARGUMENT: not a cursor. Large: keep it static or on the heap. */

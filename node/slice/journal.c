@@ -280,6 +280,13 @@ static void close_raft_done(struct raft *raft)
     uv_close((uv_handle_t *)&j->turn, close_turn_done);
 }
 
+void journal_abandon(struct journal *j)
+{
+    if (!j->viewing) { /* else a pool thread still reads the picture: fsm_snapshot_finish comes */
+        uv_close((uv_handle_t *)&j->turn, close_abandon);
+    }
+}
+
 void journal_close(struct journal *j, void (*closed)(void *user), void *user)
 {
     FLY_CHECK(!j->closing);
@@ -290,7 +297,7 @@ void journal_close(struct journal *j, void (*closed)(void *user), void *user)
     raft_close(&j->raft, j->stuck ? NULL : close_raft_done);
     if (j->stuck) {
         fly_log_error("journal.abandoned", F_STR("dir", j->dir), F_STR("reason", j->error.text));
-        uv_close((uv_handle_t *)&j->turn, close_abandon);
+        journal_abandon(j);
     }
 }
 
@@ -382,6 +389,10 @@ static enum fly_status begin_term(struct journal *j, uint64_t term, struct fly_e
     int code = j->io.set_term(&j->io, term + 1);
     if (code == 0) {
         code = j->io.set_vote(&j->io, j->config.id);
+    }
+    if (code != 0 && j->dead) {
+        *error = j->error;
+        return error->status;
     }
     return code == 0 ? FLY_OK : raft_error(j, code, "term", error);
 }

@@ -163,6 +163,9 @@ static int fsm_snapshot_finish(struct raft_fsm *fsm, struct raft_buffer **buffer
     *buffers = NULL;
     *count = 0;
     journal_view_drop(j);
+    if (j->closing && j->stuck) {
+        journal_abandon(j);
+    }
     return 0;
 }
 

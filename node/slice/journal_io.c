@@ -6,7 +6,7 @@
  *   and that outcome and all after it are held until raft_close, when they no longer count.
  * - set_term, set_vote: noted in the mark, synced, before libraft writes its metadata file.
  * - snapshot_put: not begun any more once the journal closes; libraft does not look.
- * - close: lets go of what was held, once libraft is no leader any more.
+ * - close: lets go of what was held, once libraft is no leader any more; and waits a little.
  *
  * The transport does nothing: one voter talks to nobody, and libraft's own never listens (DESIGN
  * 10). Shell.
@@ -15,6 +15,9 @@
 #include "proto/base/check.h"
 
 #include <stdlib.h>
+
+/* Turns of the loop between libraft's close callback and the end of its memory. */
+enum { CLOSE_TURNS_MIN = 4, CLOSE_TURNS_MAX = 100 };
 
 static void write_finish(struct journal_write *write)
 {
@@ -65,18 +68,44 @@ static int wrap_append(struct raft_io *io, struct raft_io_append *request,
     return code;
 }
 
+/* After a failure nobody knows which of the two the file holds, so nothing may follow it. */
+static int intend(struct journal *j, uint64_t term, uint64_t vote)
+{
+    struct fly_error error;
+    if (j->dead) {
+        return RAFT_IOERR;
+    }
+    segment_mark_intend(&j->mark, term, vote);
+    enum fly_status status = journal_mark_write(j, true, &error);
+    if (status != FLY_OK) {
+        journal_die(j, status, "%s", error.text);
+        return RAFT_IOERR;
+    }
+    return 0;
+}
+
+static int intended(struct journal *j, int code)
+{
+    if (code != 0) {
+        journal_die(j, journal_raft_status(code), "metadata: %s: %.200s", journal_raft_text(code),
+                    j->io.errmsg);
+    }
+    return code;
+}
+
 static int wrap_set_term(struct raft_io *io, raft_term term)
 {
     struct journal *j = FLY_CONTAINER(io, struct journal, io);
-    segment_mark_intend(&j->mark, term, 0);
-    return journal_mark_write(j, true, &j->error) != FLY_OK ? RAFT_IOERR : j->io_set_term(io, term);
+    int code = intend(j, term, 0);
+    return code != 0 ? code : intended(j, j->io_set_term(io, term));
 }
 
 static int wrap_set_vote(struct raft_io *io, raft_id id)
 {
     struct journal *j = FLY_CONTAINER(io, struct journal, io);
-    segment_mark_intend(&j->mark, j->mark.next.version != 0 ? j->mark.next.term : 0, id);
-    return journal_mark_write(j, true, &j->error) != FLY_OK ? RAFT_IOERR : j->io_set_vote(io, id);
+    const struct segment_mark *mark = &j->mark;
+    int code = intend(j, mark->next.version != 0 ? mark->next.term : mark->current.term, id);
+    return code != 0 ? code : intended(j, j->io_set_vote(io, id));
 }
 
 static int wrap_snapshot_put(struct raft_io *io, unsigned trailing,
@@ -88,6 +117,34 @@ static int wrap_snapshot_put(struct raft_io *io, unsigned trailing,
                                  : j->io_snapshot_put(io, trailing, request, snapshot, callback);
 }
 
+static void closing_seen(uv_handle_t *handle, void *seen)
+{
+    *(bool *)seen = *(bool *)seen || uv_is_closing(handle);
+}
+
+/* A few turns later, with no handle about to close: libraft 0.15 may call its close callback again
+ * from a handle's, after a write that failed (seen), so its memory must not go with the first. */
+static void close_settle(uv_idle_t *handle)
+{
+    struct journal *j = handle->data;
+    bool seen = false;
+    uv_walk(handle->loop, closing_seen, &seen);
+    j->close_turns++;
+    if (j->close_turns >= CLOSE_TURNS_MAX || (j->close_turns >= CLOSE_TURNS_MIN && !seen)) {
+        uv_idle_stop(handle);
+        j->io_close_callback(&j->io);
+    }
+}
+
+static void close_fired(struct raft_io *io)
+{
+    struct journal *j = FLY_CONTAINER(io, struct journal, io);
+    if (j->close_turns == 0) {
+        j->close_turns = 1;
+        uv_idle_start(&j->turn, close_settle);
+    }
+}
+
 static void wrap_close(struct raft_io *io, raft_io_close_cb callback)
 {
     struct journal *j = FLY_CONTAINER(io, struct journal, io);
@@ -97,7 +154,8 @@ static void wrap_close(struct raft_io *io, raft_io_close_cb callback)
         write_finish(write);
     }
     j->held_last = &j->held_first;
-    j->io_close(io, callback);
+    j->io_close_callback = callback;
+    j->io_close(io, close_fired);
 }
 
 void journal_io_wrap(struct journal *j)

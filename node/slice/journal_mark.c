@@ -129,7 +129,11 @@ enum fly_status journal_mark_settle(struct journal *j, const struct journal_scan
         segment_mark_intend(&j->mark, 1, 0); /* raft_bootstrap: version 1, term 1, no vote */
         status = mark_create(j, error);
     } else {
+        /* what was intended was written or was not: the files say which */
         j->mark = scan->check.mark;
+        j->mark.previous = scan->check.older;
+        j->mark.current = scan->check.metadata;
+        memset(&j->mark.next, 0, sizeof j->mark.next);
     }
     return status;
 }

@@ -50,6 +50,8 @@ struct journal {
     int (*io_snapshot_put)(struct raft_io *, unsigned, struct raft_io_snapshot_put *,
                            const struct raft_snapshot *, raft_io_snapshot_put_cb);
     struct journal_write *held_first, **held_last;
+    raft_io_close_cb io_close_callback; /* libraft's */
+    unsigned close_turns;               /* since the disk said that it is closed; 0 before */
 
     int mark_fd;
     struct segment_mark mark;
@@ -111,6 +113,8 @@ void journal_view_drop(struct journal *j);
 /* journal.c: the outcome of what is in flight is unknown from now on. The first reason stays. */
 __attribute__((format(printf, 3, 4))) void journal_die(struct journal *j, enum fly_status status,
                                                        const char *format, ...);
+/* Ends a close that libraft will not end (`stuck`), once no snapshot is under way. */
+void journal_abandon(struct journal *j);
 /* A libraft error as a status. */
 enum fly_status journal_raft_status(int code);
 const char *journal_raft_text(int code);

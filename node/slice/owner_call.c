@@ -389,6 +389,22 @@ static bool reserve_loss(struct owner *o, const struct owner_call *c, uint32_t s
     return true;
 }
 
+/* A resize or removal of this machine has not landed: what it will lose was reckoned from a size
+ * that a second change would make wrong. */
+static bool machine_changes(const struct owner *o, const char *name)
+{
+    for (uint32_t i = 0; i < o->config.flights_max; i++) {
+        const struct flight *f = &o->book.flights[i];
+        if (f->state != FLIGHT_FREE &&
+            (f->command.type == COMMAND_MACHINE_RESIZE ||
+             f->command.type == COMMAND_MACHINE_REMOVE) &&
+            strcmp(f->command.name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void call_machine(struct owner *o, const struct owner_call *c)
 {
     static const enum command_type types[] = {
@@ -405,6 +421,8 @@ static void call_machine(struct owner *o, const struct owner_call *c)
         (void)propose(o, c, &change, NULL);
     } else if (slot == SLICE_NONE) {
         answer(o, c, OWNER_NOT_FOUND);
+    } else if (machine_changes(o, c->name)) {
+        refuse(o, c, FLY_ABORTED, "another change of this machine is under way");
     } else if (reserve_loss(o, c, slot, &reserve)) {
         (void)propose(o, c, &change, &reserve);
     }

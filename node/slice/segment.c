@@ -176,28 +176,39 @@ static enum fly_status refuse(struct fly_error *error, const struct segment_walk
 
 static enum fly_status walk_file_order(struct segment_walk *w, struct fly_error *error)
 {
-    if (w->name.kind == SEGMENT_CLOSED) {
-        if (w->open_before || (w->next_index != 0 && w->name.a != w->next_index)) {
-            return fly_error_set(error, FLY_DATA_LOSS,
-                                 "%s: offset 0: the log goes on at entry %" PRIu64
-                                 ": a segment is missing or twice here",
-                                 w->file, w->next_index);
-        }
-        if (w->next_index == 0 && w->name.a > w->snapshot_index + 1) {
-            return fly_error_set(error, FLY_DATA_LOSS,
-                                 "%s: offset 0: the first segment, but the snapshot ends at entry "
-                                 "%" PRIu64 ": entries are missing",
-                                 w->file, w->snapshot_index);
-        }
-        w->next_index = w->name.a;
-        return FLY_OK;
+    if (w->name.kind == SEGMENT_OPEN) {
+        return FLY_OK; /* its wraps tell where it stands */
     }
-    if (w->open_before && w->name.a <= w->counter_before) {
-        return refuse(error, w, 0, "open segments out of order");
+    if (w->next_index != 0 && w->name.a != w->next_index) {
+        return fly_error_set(error, FLY_DATA_LOSS,
+                             "%s: offset 0: the log goes on at entry %" PRIu64
+                             ": a segment is missing or twice here",
+                             w->file, w->next_index);
     }
-    w->open_before = true;
-    w->counter_before = w->name.a;
+    if (w->next_index == 0 && w->name.a > w->snapshot_index + 1) {
+        return fly_error_set(error, FLY_DATA_LOSS,
+                             "%s: offset 0: the first segment, but the snapshot ends at entry "
+                             "%" PRIu64 ": entries are missing",
+                             w->file, w->snapshot_index);
+    }
+    w->next_index = w->name.a;
     return FLY_OK;
+}
+
+uint64_t segment_peek(const uint8_t *data, size_t size)
+{
+    if (size < SEGMENT_HEAD_SIZE + BATCH_HEAD || fly_load_u64(data) != 1) {
+        return 0;
+    }
+    uint64_t count = fly_load_u64(data + SEGMENT_HEAD_SIZE + 8);
+    size_t head_at = SEGMENT_HEAD_SIZE + BATCH_HEAD;
+    if (count == 0 || count > (size - head_at) / ENTRY_HEAD) {
+        return 0;
+    }
+    size_t data_at = head_at + (size_t)count * ENTRY_HEAD;
+    return data[head_at + 8] == SEGMENT_COMMAND && size - data_at >= SEGMENT_WRAP_SIZE
+               ? fly_load_u64(data + data_at)
+               : 0;
 }
 
 enum fly_status segment_walk_file(struct segment_walk *w, const char *file, const uint8_t *data,

@@ -114,9 +114,7 @@ struct segment_walk {
     struct segment_name name;
     const uint8_t *data;
     size_t size;
-    size_t offset;    /* next batch; after the file's end: where its good bytes end */
-    bool open_before; /* an open segment was seen */
-    uint64_t counter_before;
+    size_t offset;       /* next batch; after the file's end: where its good bytes end */
     uint64_t next_index; /* 0: not known yet */
     uint64_t file_first; /* index of the file's first entry, 0 before it */
     /* the batch at hand */
@@ -129,7 +127,11 @@ struct segment_walk {
 void segment_walk_begin(struct segment_walk *w, const struct segment_crc *crc,
                         uint64_t snapshot_index, uint64_t snapshot_term, uint64_t acknowledged);
 
-/* Starts the next file, in segment_name_compare order; its bytes are borrowed until the next call.
+/* Where an open segment claims to start, by its first wrap; 0 when it does not say. Not verified:
+ * only for putting files into order. */
+uint64_t segment_peek(const uint8_t *data, size_t size);
+
+/* Starts the next file, in the order of their entries; its bytes are borrowed until the next call.
  * Drain it with segment_walk_next before the next one. */
 enum fly_status segment_walk_file(struct segment_walk *w, const char *file, const uint8_t *data,
                                   size_t size, struct fly_error *error);

@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { META_MAX = 1024 * 1024 + 64 };
+enum { META_MAX = 1024 * 1024 + 64, OPEN_MAX = 256 };
 
 /* --- the list ------------------------------------------------------------------------------ */
 
@@ -197,6 +197,48 @@ static enum fly_status segment_read(struct segment_check *check, struct segment_
     return status;
 }
 
+static bool open_before(const struct segment_file *x, const struct segment_file *y)
+{
+    if (x->first != y->first) {
+        return y->first == 0 || (x->first != 0 && x->first < y->first);
+    }
+    return x->name.a < y->name.a;
+}
+
+/* Open segments, which stand together in the list, in the order of their entries. libraft closes
+ * segments one by one; if that fails for one, a later one may be closed and it still open. */
+static enum fly_status open_order(struct segment_check *check, const struct segment_source *source,
+                                  size_t *from, size_t *until, struct fly_error *error)
+{
+    size_t begin = 0;
+    while (begin < check->file_count && check->files[begin].name.kind != SEGMENT_OPEN) {
+        begin++;
+    }
+    size_t end = begin;
+    for (; end < check->file_count && check->files[end].name.kind == SEGMENT_OPEN; end++) {
+        struct segment_file file = check->files[end];
+        struct fly_bytes bytes = {NULL, 0};
+        if (end - begin == OPEN_MAX) {
+            return fly_error_set(error, FLY_DATA_LOSS, "%s: offset 0: more than %d open segments",
+                                 file.file, OPEN_MAX);
+        }
+        enum fly_status status =
+            source->read(source->user, file.file, SEGMENT_FILE_MAX, &bytes, error);
+        if (status != FLY_OK) {
+            return status;
+        }
+        file.first = segment_peek(bytes.data, bytes.size);
+        size_t at = end;
+        for (; at > begin && open_before(&file, &check->files[at - 1]); at--) {
+            check->files[at] = check->files[at - 1];
+        }
+        check->files[at] = file;
+    }
+    *from = begin;
+    *until = end;
+    return FLY_OK;
+}
+
 static enum fly_status segments_read(struct segment_check *check,
                                      const struct segment_source *source,
                                      const struct segment_visitor *visitor, void *user,
@@ -205,14 +247,25 @@ static enum fly_status segments_read(struct segment_check *check,
     const struct segment_mark *mark = mark_valid(check);
     segment_walk_begin(&check->walk, check->crc, check->snapshot_index, check->snapshot_term,
                        mark != NULL ? mark->index : 0);
-    enum fly_status status = FLY_OK;
+    size_t open = 0, open_end = 0;
+    enum fly_status status = open_order(check, source, &open, &open_end, error);
+    check->segments_open = open_end - open;
     for (size_t i = 0; i < check->file_count && status == FLY_OK; i++) {
-        struct segment_file *file = &check->files[i];
-        if (file->name.kind == SEGMENT_CLOSED || file->name.kind == SEGMENT_OPEN) {
-            check->segments_closed += file->name.kind == SEGMENT_CLOSED;
-            check->segments_open += file->name.kind == SEGMENT_OPEN;
-            status = segment_read(check, file, source, visitor, user, error);
+        struct segment_file *closed = &check->files[i];
+        if (closed->name.kind != SEGMENT_CLOSED) {
+            continue;
         }
+        while (status == FLY_OK && open < open_end && check->files[open].first != 0 &&
+               check->files[open].first < closed->name.a) {
+            status = segment_read(check, &check->files[open++], source, visitor, user, error);
+        }
+        if (status == FLY_OK) {
+            check->segments_closed++;
+            status = segment_read(check, closed, source, visitor, user, error);
+        }
+    }
+    for (; open < open_end && status == FLY_OK; open++) {
+        status = segment_read(check, &check->files[open], source, visitor, user, error);
     }
     const struct segment_walk *walk = &check->walk;
     check->last_index = walk->entries > 0 ? walk->last_index : check->snapshot_index;

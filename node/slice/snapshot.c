@@ -121,6 +121,9 @@ static enum fly_status get_head(struct fly_reader *r, struct slice_totals *sum,
         return damaged(error, "not a slice snapshot");
     }
     unsigned version = fly_get_u16(r);
+    if (r->failed) {
+        return damaged(error, "head");
+    }
     if (version != VERSION) {
         return fly_error_set(error, FLY_UNIMPLEMENTED,
                              "snapshot version %u is newer than this node's %d: upgrade flynode",

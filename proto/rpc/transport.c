@@ -45,6 +45,8 @@ struct transport {
 
     struct buffer in; /* only the receiving callback touches it */
 
+    pthread_mutex_t beginning; /* only `shut`, and only while an aio is begun */
+    bool shut;
     pthread_mutex_t lock; /* all below */
     struct buffer out;
     struct buffer sending; /* the writer's own while `writing` */
@@ -144,6 +146,7 @@ static void free_parts(struct transport *t)
     nng_aio_free(t->send_aio);
     nng_stream_free(t->stream);
     (void)pthread_mutex_destroy(&t->lock);
+    (void)pthread_mutex_destroy(&t->beginning);
     free(t->in.data);
     free(t->out.data);
     free(t->sending.data);
@@ -187,6 +190,7 @@ static struct transport *transport_make(nng_stream *stream, const struct transpo
     t->dispose_job.run = dispose;
     t->closed_job.run = tell_closed;
     (void)pthread_mutex_init(&t->lock, NULL);
+    (void)pthread_mutex_init(&t->beginning, NULL);
     t->in.data = malloc(IN_SIZE);
     t->in.max = IN_SIZE;
     if (t->in.data == NULL || nng_aio_alloc(&t->recv_aio, on_received, t) != 0 ||
@@ -238,6 +242,31 @@ void transport_unlock(struct transport *t)
     (void)pthread_mutex_unlock(&t->lock);
 }
 
+/* nng 1.5.2 keeps an aio for ever that is begun on a stream after its close: beginning and closing
+ * exclude each other. False: shut, and the aio was not begun. */
+static bool begin(struct transport *t, void (*operation)(nng_stream *, nng_aio *), nng_aio *aio)
+{
+    (void)pthread_mutex_lock(&t->beginning);
+    bool open = !t->shut;
+    if (open) {
+        operation(t->stream, aio);
+    }
+    (void)pthread_mutex_unlock(&t->beginning);
+    return open;
+}
+
+static void shut(struct transport *t)
+{
+    (void)pthread_mutex_lock(&t->beginning);
+    t->shut = true;
+    (void)pthread_mutex_unlock(&t->beginning);
+    nng_stream_close(t->stream);
+    /* nng closes a stream by itself on a reset: what began after that is ended here */
+    nng_aio_abort(t->recv_aio, NNG_ECLOSED);
+    nng_aio_abort(t->inline_aio, NNG_ECLOSED);
+    nng_aio_abort(t->send_aio, NNG_ECLOSED);
+}
+
 bool transport_closed(const struct transport *t)
 {
     return t->closing;
@@ -251,7 +280,7 @@ void transport_close(struct transport *t)
     t->closing = true;
     transport_unlock(t);
     if (first) {
-        nng_stream_close(t->stream);
+        shut(t);
     }
     if (tell) {
         /* no receive will fail and tell; the receive's reference goes with the job */
@@ -261,12 +290,13 @@ void transport_close(struct transport *t)
 
 /* ---- reading ---- */
 
-static void receive_more(struct transport *t)
+/* False: the stream was shut, nothing will come of it. */
+static bool receive_more(struct transport *t)
 {
     nng_iov iov = {.iov_buf = t->in.data + t->in.size, .iov_len = t->in.max - t->in.size};
 
     FLY_CHECK(nng_aio_set_iov(t->recv_aio, 1, &iov) == 0);
-    nng_stream_recv(t->stream, t->recv_aio);
+    return begin(t, nng_stream_recv, t->recv_aio);
 }
 
 void transport_start(struct transport *t, void *user)
@@ -277,7 +307,9 @@ void transport_start(struct transport *t, void *user)
     t->started = true;
     t->reading = true;
     transport_unlock(t);
-    receive_more(t);
+    if (!receive_more(t)) {
+        rpc_job_post(&t->closed_job);
+    }
 }
 
 static bool in_resize(struct transport *t, size_t max)
@@ -340,13 +372,11 @@ static void on_received(void *arg)
     t->reading = alive && !hold_back;
     transport_unlock(t);
     if (first) {
-        nng_stream_close(t->stream);
+        shut(t);
     }
-    if (!alive) {
+    if (!alive || (!hold_back && !receive_more(t))) {
         t->config.events->closed(t->user);
         transport_drop(t);
-    } else if (!hold_back) {
-        receive_more(t);
     }
 }
 
@@ -452,12 +482,13 @@ static bool take_out(struct transport *t)
     return t->spent - t->read_by_peer <= TRANSPORT_INLINE_MAX;
 }
 
-static void send_with(struct transport *t, nng_aio *aio)
+/* False: the stream was shut. */
+static bool send_with(struct transport *t, nng_aio *aio)
 {
     nng_iov iov = {.iov_buf = t->sending.data + t->sent, .iov_len = t->sending.size - t->sent};
 
     FLY_CHECK(nng_aio_set_iov(aio, 1, &iov) == 0);
-    nng_stream_send(t->stream, aio);
+    return begin(t, nng_stream_send, aio);
 }
 
 /* False when the connection broke. */
@@ -483,8 +514,8 @@ static void leave_writing(struct transport *t)
     t->room_wanted = t->room_wanted && !tell;
     t->reading = t->reading || resume;
     transport_unlock(t);
-    if (resume) {
-        receive_more(t);
+    if (resume && !receive_more(t)) {
+        rpc_job_post(&t->closed_job); /* the receive that resumed would have told */
     }
     if (tell) {
         t->config.events->drained(t->user);
@@ -502,14 +533,19 @@ static void write_out(struct transport *t)
         bool alive = true;
         transport_unlock(t);
         if (in_place) {
-            send_with(t, t->inline_aio);
-            nng_aio_wait(t->inline_aio);
-            alive = account_sent(t, t->inline_aio);
+            alive = send_with(t, t->inline_aio);
+            if (alive) {
+                nng_aio_wait(t->inline_aio);
+                alive = account_sent(t, t->inline_aio);
+            }
         }
         if (alive && t->sent < t->sending.size) {
             transport_hold(t);
-            send_with(t, t->send_aio); /* on_sent goes on as the writer */
-            return;
+            if (send_with(t, t->send_aio)) {
+                return; /* on_sent goes on as the writer */
+            }
+            transport_drop(t); /* not the last: the caller has one */
+            alive = false;
         }
         transport_lock(t);
         t->writing = false;
@@ -525,8 +561,10 @@ static void on_sent(void *arg)
     bool alive = account_sent(t, t->send_aio);
 
     if (alive && t->sent < t->sending.size) {
-        send_with(t, t->send_aio);
-        return;
+        if (send_with(t, t->send_aio)) {
+            return;
+        }
+        alive = false;
     }
     transport_lock(t);
     t->writing = false;

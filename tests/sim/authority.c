@@ -68,6 +68,7 @@ void authority_forget_process(struct sim_world *w, struct sim_slice *s)
     s->hold_count = 0;
     s->view = NULL;
     s->stopped = false;
+    s->held_back = 0;
     s->paused = false;
     s->turn_at_ms = INT64_MAX;
     s->life++;
@@ -101,6 +102,17 @@ static void stop(struct sim_world *w, struct sim_slice *s, const char *why)
     sim_at(w, w->now_ms + sim_between(w, 20, 3000), SIM_START, s->index, 0, s->life, NULL);
 }
 
+static void replay(struct sim_world *w, struct sim_slice *s, uint32_t from, uint32_t to)
+{
+    struct fly_error error = {0};
+
+    for (uint32_t i = from; i < to; i++) {
+        if (owner_apply(s->owner, s->log[i].data, s->log[i].size, &error) != FLY_OK) {
+            sim_fail(w, "s%u: replay of entry %u: %s", s->index, i, error.text);
+        }
+    }
+}
+
 void authority_start(struct sim_world *w, struct sim_slice *s)
 {
     struct owner_answer a;
@@ -123,19 +135,21 @@ void authority_start(struct sim_world *w, struct sim_slice *s)
         from = s->snapshot_index;
         cover_hit(COVER_SNAPSHOT_START);
     }
-    for (uint32_t i = from; i < s->committed; i++) {
-        struct fly_error error = {0};
-        if (owner_apply(s->owner, s->log[i].data, s->log[i].size, &error) != FLY_OK) {
-            sim_fail(w, "s%u: replay of entry %u: %s", s->index, i, error.text);
-        }
+    if (s->committed > from && sim_chance(w, 300)) {
+        cover_hit(COVER_HELD_BACK);
+        s->held_back =
+            1 + (uint32_t)sim_below(w, s->committed - from < 4 ? s->committed - from : 4);
     }
+    replay(w, s, from, s->committed - s->held_back);
     if (owner_next_answer(s->owner, &a) || owner_ready(s->owner)) {
         sim_fail(w, "s%u: replay answered a call, or made the owner ready", s->index);
     }
     s->term++;
     sim_trace(w, "s%u: starts, %u entries from %u, term %llu", s->index, s->committed, from,
               (unsigned long long)s->term);
-    check_recovered(w, s);
+    if (s->held_back == 0) {
+        check_recovered(w, s);
+    }
     s->holds_expired = 0;
     s->ticked_ms = authority_now(w, s).boot_ms;
     owner_lead(s->owner, s->term, fly_rng_next(&w->rng), authority_now(w, s));
@@ -163,6 +177,11 @@ static void append_over(struct sim_world *w, struct sim_slice *s)
         disk_break(w, s);
         stop(w, s, "disk error");
         return;
+    }
+    if (s->held_back > 0) { /* what was before its first entry is applied with it, at the latest */
+        replay(w, s, s->committed - s->held_back, s->committed);
+        s->held_back = 0;
+        check_recovered(w, s);
     }
     disk_commit(w, s);
     const struct sim_entry *e = &s->log[s->committed - 1];

@@ -12,7 +12,7 @@ void check_watch(struct sim_world *w, struct sim_slice *s, uint32_t watcher)
     uint64_t last;
     struct event e;
 
-    if (s->owner == NULL || s->stopped || s->paused) {
+    if (s->owner == NULL || s->stopped || s->paused || s->held_back > 0) {
         return;
     }
     owner_events_range(s->owner, &first, &last);

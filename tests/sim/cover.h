@@ -33,6 +33,7 @@
     X(DISK_EIO, "append failed after submission")                                                  \
     X(SNAPSHOT, "snapshot made")                                                                   \
     X(SNAPSHOT_START, "start from a snapshot and the rest of the log")                             \
+    X(HELD_BACK, "leader with older entries not applied yet")                                      \
     X(NOT_READY, "call to an owner that was not ready")                                            \
     X(HOLD_EXPIRED, "hold expired")                                                                \
     X(CLOSE_WAITED, "Close waited for a proposal")                                                 \

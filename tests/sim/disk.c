@@ -93,7 +93,7 @@ void disk_break(struct sim_world *w, struct sim_slice *s)
 
 void disk_append_late(struct sim_world *w, struct sim_slice *s)
 {
-    if (s->late.data == NULL || s->log_count != s->committed) {
+    if (s->late.data == NULL || s->log_count != s->committed || !sim_chance(w, 60)) {
         return;
     }
     cover_hit(COVER_APPEND_LATE);

@@ -118,6 +118,7 @@ static void jump(struct sim_world *w)
 static void leap(struct sim_world *w)
 {
     cover_hit(COVER_LEAP);
+    w->leaps++;
     w->now_ms += sim_chance(w, 200) ? SLICE_HASHED_KEY_LIFE_MS + 60000
                                     : sim_between(w, 60000, SLICE_KEY_LIFE_MS + 120000);
     sim_trace(w, "all clocks leap");

@@ -191,6 +191,7 @@ struct sim_slice {
     /* process */
     struct owner *owner; /* NULL: down */
     bool stopped;        /* owner_stop was called */
+    uint32_t held_back;  /* committed entries that it has not applied yet, though it leads */
     bool paused;
     uint64_t life;
     uint64_t term;
@@ -317,6 +318,7 @@ struct sim_world {
     struct sim_vm *vms;
     uint32_t vm_count;
     uint32_t settle_next;
+    uint32_t leaps;
 };
 
 /* queue.c: chance, trace, events */

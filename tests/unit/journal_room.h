@@ -201,13 +201,16 @@ static inline void room_close(struct room *room)
 {
     if (room->journal != NULL) {
         journal_close(room->journal, room_closed, room);
+        while (!room->closed) {
+            uv_run(&room->loop, UV_RUN_ONCE);
+        }
     }
-    room_drain(room);
 }
 
 static inline void room_fini(struct room *room)
 {
     room_close(room);
+    room_drain(room);
     FLY_CHECK(uv_loop_close(&room->loop) == 0);
     room_wipe(room->dir);
 }

@@ -210,6 +210,7 @@ static void test_region_orders(void **state)
         Fly__V1__Region regions[FLY_ARRAY_COUNT(rows)];
         Fly__V1__Region *sorted[FLY_ARRAY_COUNT(rows)];
         char codes[64] = "";
+        size_t at = 0;
         for (size_t j = 0; j < FLY_ARRAY_COUNT(rows); j++) {
             fly__v1__region__init(&regions[j]);
             regions[j].code = (char *)(uintptr_t)rows[j].code;
@@ -222,7 +223,7 @@ static void test_region_orders(void **state)
         assert_true(regions_order_find(cases[i].name, &order));
         regions_sort(sorted, FLY_ARRAY_COUNT(rows), order);
         for (size_t j = 0; j < FLY_ARRAY_COUNT(rows); j++) {
-            strcat(strcat(codes, sorted[j]->code), " ");
+            at += (size_t)snprintf(codes + at, sizeof codes - at, "%s ", sorted[j]->code);
         }
         assert_string_equal(codes, cases[i].codes);
     }

@@ -376,12 +376,13 @@ static void test_warnings(void **state)
 /* A text of `count` rows made by printf of `row` with the row's number. */
 static char *many_rows(const char *head, const char *row, unsigned count)
 {
-    char *text = malloc(strlen(head) + (size_t)count * 64);
+    size_t max = strlen(head) + (size_t)count * 64;
+    char *text = malloc(max);
     assert_non_null(text);
-    size_t at = (size_t)sprintf(text, "%s", head);
+    size_t at = (size_t)snprintf(text, max, "%s", head);
 
     for (unsigned i = 0; i < count; i++) {
-        at += (size_t)sprintf(text + at, row, i, i);
+        at += (size_t)snprintf(text + at, max - at, row, i, i);
     }
     return text;
 }
@@ -431,9 +432,9 @@ static void test_long_field(void **state)
     for (size_t size = INVENTORY_FIELD_SIZE_MAX; size <= INVENTORY_FIELD_SIZE_MAX + 1; size++) {
         struct inventory inventory = {0};
         struct fly_error error = {0};
-        size_t at = (size_t)sprintf(text, "code,city,note\nSIN,x,\"");
+        size_t at = (size_t)snprintf(text, sizeof text, "code,city,note\nSIN,x,\"");
         memset(text + at, 'x', size);
-        (void)sprintf(text + at + size, "\"\n");
+        (void)snprintf(text + at + size, sizeof text - at - size, "\"\n");
         enum fly_status status = inventory_parse_regions(&inventory, "r", bytes_of(text), &error);
         if (size <= INVENTORY_FIELD_SIZE_MAX) {
             if (status != FLY_OK) {

@@ -1,5 +1,12 @@
-/* journal on a bad disk: full, failing, killed. The same program is the driver that runs under
- * strace's fault injection: `test_journal_disk drive DIR COUNT WAVE`. */
+/*
+ * journal on a bad disk. The program stands between libraft and the kernel: it defines the calls
+ * through which libraft, libuv and the journal change the disk, counts them, and at a chosen one
+ * kills the process (-9) or lets the disk fail. Every such step of a whole life of a journal is
+ * tried: found, append over several segments, snapshot, close, open again.
+ *
+ * Killed processes lose nothing of the page cache, so here fsync does nothing: the same, but fast.
+ * A small file system that is really full comes last, where root may mount one.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,55 +16,440 @@
 
 #include "journal_room.h"
 
+#include <dlfcn.h>
+#include <errno.h>
 #include <inttypes.h>
+#include <linux/aio_abi.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+/* --- the faulty disk ----------------------------------------------------------------------- */
+
+enum fault { FAULT_NONE, FAULT_KILL_BEFORE, FAULT_KILL_AFTER, FAULT_ERROR };
+
+/* Shared with the children. */
+struct plan {
+    atomic_uint armed, steps;
+    enum fault fault;
+    unsigned at, length; /* first step that fails, how many */
+    int error;
+    /* what the child got to */
+    uint64_t acknowledged, hash;
+    unsigned opens, fails, refused_folder;
+    char text[FLY_ERROR_TEXT_SIZE];
+};
+
+static struct plan *plan;
+static bool plan_loud;
+
+/* The libc function behind ours, into the function pointer at `pointer`. */
+static void real_find(void *pointer, const char *name)
+{
+    void *symbol = dlsym(RTLD_NEXT, name);
+    FLY_CHECK(symbol != NULL);
+    memcpy(pointer, &symbol, sizeof symbol);
+}
+
+#define REAL(name)                                                                                 \
+    if (real == NULL) {                                                                            \
+        real_find(&real, name);                                                                    \
+    }
+
+/* Counts a step. True: it fails, with errno set. */
+static bool step_begin(unsigned *number)
+{
+    *number = 0;
+    if (plan == NULL || !atomic_load(&plan->armed)) {
+        return false;
+    }
+    *number = atomic_fetch_add(&plan->steps, 1) + 1;
+    if (plan->fault == FAULT_KILL_BEFORE && *number == plan->at) {
+        kill(getpid(), SIGKILL);
+    }
+    if (plan->fault == FAULT_ERROR && *number >= plan->at && *number < plan->at + plan->length) {
+        errno = plan->error;
+        return true;
+    }
+    return false;
+}
+
+static void step_end(unsigned number)
+{
+    if (number != 0 && plan->fault == FAULT_KILL_AFTER && number == plan->at) {
+        kill(getpid(), SIGKILL);
+    }
+}
+
+#define STEP(result_type, failure, call)                                                           \
+    unsigned number_;                                                                              \
+    if (step_begin(&number_)) {                                                                    \
+        return (failure);                                                                          \
+    }                                                                                              \
+    result_type result_ = (call);                                                                  \
+    step_end(number_);                                                                             \
+    return result_
+
+int fsync(int fd)
+{
+    (void)fd;
+    STEP(int, -1, 0);
+}
+
+int fdatasync(int fd)
+{
+    (void)fd;
+    STEP(int, -1, 0);
+}
+
+int ftruncate(int fd, off_t size)
+{
+    static int (*real)(int, off_t);
+    REAL("ftruncate")
+    STEP(int, -1, real(fd, size));
+}
+
+int ftruncate64(int fd, off64_t size)
+{
+    return ftruncate(fd, size);
+}
+
+ssize_t pwrite(int fd, const void *data, size_t size, off_t offset)
+{
+    static ssize_t (*real)(int, const void *, size_t, off_t);
+    REAL("pwrite")
+    STEP(ssize_t, -1, real(fd, data, size, offset));
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t size, off64_t offset)
+{
+    return pwrite(fd, data, size, offset);
+}
+
+int rename(const char *from, const char *to)
+{
+    static int (*real)(const char *, const char *);
+    REAL("rename")
+    STEP(int, -1, real(from, to));
+}
+
+int unlink(const char *path)
+{
+    static int (*real)(const char *);
+    REAL("unlink")
+    STEP(int, -1, real(path));
+}
+
+int posix_fallocate(int fd, off_t offset, off_t size)
+{
+    static int (*real)(int, off_t, off_t);
+    REAL("posix_fallocate")
+    STEP(int, plan->error, real(fd, offset, size));
+}
+
+/* libraft submits and reaps its writes through syscall(2): an error comes with the completion. */
+long syscall(long number, ...)
+{
+    static long (*real)(long, ...);
+    va_list args;
+    long a[6];
+    REAL("syscall")
+    va_start(args, number);
+    for (int i = 0; i < 6; i++) {
+        a[i] = va_arg(args, long);
+    }
+    va_end(args);
+    unsigned step = 0;
+    bool fails = false;
+    if (number == SYS_io_submit || number == SYS_io_getevents || number == SYS_pwritev) {
+        fails = step_begin(&step);
+    }
+    if (fails && number != SYS_io_getevents) {
+        return -1;
+    }
+    long result = real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+    if (fails && result > 0) {
+        struct io_event *events = (struct io_event *)(uintptr_t)a[3];
+        for (long i = 0; i < result; i++) {
+            events[i].res = -plan->error;
+        }
+    }
+    step_end(step);
+    return result;
+}
+
+/* --- a life of a journal ------------------------------------------------------------------- */
+
+enum { LIFE_ENTRIES = 330, LIFE_OPENS_MAX = 40, CHILD_SECONDS = 30 };
 
 static struct room room;
+static struct toy prefix[LIFE_ENTRIES + 64];
 
-/* Appends entries until `count` are applied, waves of `wave`, reopening after each failure. */
-static int drive(const char *dir, uint64_t count, uint64_t wave)
+static void prefix_make(void)
 {
-    unsigned opens = 0, refused = 0;
-    room_init(&room, FLY_BINARY, "drive");
+    for (uint64_t i = 1; i < FLY_ARRAY_COUNT(prefix); i++) {
+        uint8_t data[256];
+        size_t size = room_entry(i, data, sizeof data);
+        prefix[i] = prefix[i - 1];
+        toy_fold(&prefix[i], 0, 0, data, size);
+        prefix[i].index = i;
+    }
+}
+
+/* The state by content alone: terms and indexes depend on how often the log was opened. */
+static void life_apply(void *user, uint64_t index, uint64_t term, const uint8_t *data, size_t size)
+{
+    struct room *r = user;
+    (void)index;
+    (void)term;
+    toy_fold(&r->toy, 0, 0, data, size);
+    r->toy.index = r->toy.count;
+    if (r->toy.count > plan->acknowledged) {
+        plan->acknowledged = r->toy.count;
+        plan->hash = r->toy.hash;
+    }
+}
+
+static void life_init(const char *dir)
+{
+    room_init(&room, FLY_BINARY, "life");
     room_wipe(room.dir);
     snprintf(room.dir, sizeof room.dir, "%s", dir);
-    while (opens < 50) {
-        opens++;
+    room.config.hooks.apply = life_apply;
+    room.config.segment_bytes = 16 * 1024;
+    room.config.snapshot_bytes = 15000;
+    room.config.trailing = 40;
+}
+
+/* Opens, appends to the end in waves, closes and opens again in the middle; after a failure closes
+ * and reopens, as the node's shell does. */
+static bool live(uint64_t until)
+{
+    for (unsigned opens = 0; opens < LIFE_OPENS_MAX; opens++) {
         room.fails = 0;
+        plan->opens++;
         enum fly_status status = room_open(&room);
         if (status != FLY_OK) {
-            printf("open %s: %s\n", fly_status_name(status), room.error.text);
-            room_drain(&room);
-            usleep(20000);
+            for (int turn = 0; turn < 200; turn++) { /* what was begun ends on the loop */
+                uv_run(&room.loop, UV_RUN_NOWAIT);
+            }
+            memcpy(plan->text, room.error.text, sizeof plan->text);
+            if (status == FLY_DATA_LOSS) {
+                plan->refused_folder++;
+                return false;
+            }
             continue;
         }
         room_lead_wait(&room);
-        printf("lead term=%" PRIu64 " count=%" PRIu64 "\n", room.led_term, room.toy.count);
-        while (room.fails == 0 && room.toy.count < count) {
+        uint64_t stop = opens == 0 && until > 100 ? 100 : until;
+        while (room.fails == 0 && room.toy.count < stop) {
             uint64_t from = room.toy.count;
-            for (uint64_t i = 1; i <= wave && from + i <= count; i++) {
-                refused += room_append(&room, from + i) != FLY_OK;
+            uint64_t wave = 1 + from % 9;
+            for (uint64_t i = 1; i <= wave && from + i <= stop; i++) {
+                (void)room_append(&room, from + i);
             }
-            room_run_until(&room, from + wave < count ? from + wave : count);
+            room_run_until(&room, from + wave < stop ? from + wave : stop);
         }
+        plan->fails += room.fails;
         if (room.fails > 0) {
-            printf("failed %s: %s\n", fly_status_name(room.failure.status), room.failure.text);
+            memcpy(plan->text, room.failure.text, sizeof plan->text);
         }
-        printf("applied %" PRIu64 "\n", room.toy.count);
-        fflush(stdout);
         room_close(&room);
-        if (room.fails == 0) {
-            printf("done opens=%u refused=%u hash=%016" PRIx64 "\n", opens, refused,
-                   room.toy.hash);
-            return uv_loop_close(&room.loop);
+        if (room.fails == 0 && room.toy.count >= until) {
+            return true;
         }
     }
-    return 1;
+    return false;
+}
+
+static int life_in_child(const char *dir)
+{
+    alarm(CHILD_SECONDS);
+    life_init(dir);
+    atomic_store(&plan->armed, 1);
+    bool done = live(LIFE_ENTRIES);
+    atomic_store(&plan->armed, 0);
+    return done ? 0 : 1;
+}
+
+static void check_prefix(const char *what, unsigned at)
+{
+    uint64_t count = room.toy.count;
+    if (count < plan->acknowledged || count > LIFE_ENTRIES + 40 ||
+        (count > 0 && room.toy.hash != prefix[count].hash)) {
+        fail_msg("%s at step %u: %" PRIu64 " entries after %" PRIu64 " were acknowledged", what, at,
+                 count, plan->acknowledged);
+    }
+}
+
+/* One child with a fault; then the folder must open, hold what was acknowledged, and go on. */
+static int life_with_fault(enum fault fault, int error, unsigned at, unsigned length,
+                           const char *what)
+{
+    char dir[300];
+    int status = 0;
+    snprintf(dir, sizeof dir, "%s/journal-fault-%d", FLY_BINARY, (int)getpid());
+    room_wipe(dir);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    memset(plan, 0, sizeof *plan);
+    plan->fault = fault;
+    plan->error = error;
+    plan->at = at;
+    plan->length = length;
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        signal(SIGABRT, SIG_DFL);
+        signal(SIGSEGV, SIG_DFL);
+        if (!plan_loud && (freopen("/dev/null", "w", stderr) == NULL ||
+                           freopen("/dev/null", "w", stdout) == NULL)) {
+            _exit(4);
+        }
+        _exit(life_in_child(dir));
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    atomic_store(&plan->armed, 0);
+    plan->fault = FAULT_NONE;
+
+    struct journal_report report;
+    struct fly_error why;
+    if (journal_check(dir, NULL, NULL, &report, &why) != FLY_OK) {
+        fail_msg("%s at step %u: the folder is refused: %s (child: %s)", what, at, why.text,
+                 plan->text);
+    }
+    uint64_t acknowledged = plan->acknowledged;
+    life_init(dir);
+    if (room_open(&room) != FLY_OK) {
+        fail_msg("%s at step %u: %s", what, at, room.error.text);
+    }
+    room_lead_wait(&room);
+    plan->acknowledged = acknowledged;
+    check_prefix(what, at);
+    uint64_t from = room.toy.count;
+    for (uint64_t i = 1; i <= 20; i++) {
+        assert_int_equal(room_append(&room, from + i), FLY_OK);
+    }
+    room_run_until(&room, from + 20);
+    check_prefix(what, at);
+    room_fini(&room);
+    return status;
+}
+
+/* All steps with FLY_LONG=1, else a spread of them. */
+static unsigned stride(unsigned steps, unsigned runs)
+{
+    const char *value = getenv("FLY_LONG");
+    return value != NULL && *value == '1' ? 1 : steps / runs + 1;
+}
+
+static unsigned steps_of_a_life(void)
+{
+    int status = life_with_fault(FAULT_NONE, 0, 0, 0, "no fault");
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_int_equal(plan->fails, 0);
+    assert_int_equal(plan->opens, 2 + 1 - 1);
+    return plan->steps;
+}
+
+static void kill_at_steps(enum fault fault, const char *what)
+{
+    unsigned steps = steps_of_a_life(), killed = 0, runs = 0;
+    for (unsigned at = 1; at <= steps; at += stride(steps, 40)) {
+        int status = life_with_fault(fault, 0, at, 1, what);
+        killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+        runs++;
+    }
+    print_message("%s: %u steps, %u runs, %u killed\n", what, steps, runs, killed);
+    assert_true(killed * 10 >= runs * 9); /* the count of steps varies a little with the threads */
+}
+
+static void test_kill_before_each_step(void **state)
+{
+    (void)state;
+    kill_at_steps(FAULT_KILL_BEFORE, "killed before");
+}
+
+static void test_kill_after_each_step(void **state)
+{
+    (void)state;
+    kill_at_steps(FAULT_KILL_AFTER, "killed after");
+}
+
+static void fail_at_steps(int error, unsigned length, const char *what)
+{
+    unsigned steps = steps_of_a_life(), failed = 0, runs = 0, stopped = 0;
+    for (unsigned at = 1; at <= steps; at += stride(steps, 40)) {
+        int status = life_with_fault(FAULT_ERROR, error, at, length, what);
+        if (WIFSIGNALED(status)) {
+            fail_msg("%s at step %u: signal %d (%s)", what, at, WTERMSIG(status), plan->text);
+        }
+        failed += plan->fails > 0 || plan->opens > 3;
+        stopped += WEXITSTATUS(status) != 0;
+        runs++;
+    }
+    print_message("%s: %u steps, %u runs, %u failed and were reopened, %u did not end\n", what,
+                  steps, runs, failed, stopped);
+    assert_int_equal(stopped, 0);
+    assert_true(failed > 0);
+}
+
+static void test_one_io_error_at_each_step(void **state)
+{
+    (void)state;
+    fail_at_steps(EIO, 1, "EIO");
+}
+
+static void test_five_io_errors_at_each_step(void **state)
+{
+    (void)state;
+    fail_at_steps(EIO, 5, "5 x EIO");
+}
+
+static void test_disk_full_for_a_while_at_each_step(void **state)
+{
+    (void)state;
+    fail_at_steps(ENOSPC, 12, "12 x ENOSPC");
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    plan = mmap(NULL, sizeof *plan, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    FLY_CHECK(plan != MAP_FAILED);
+    prefix_make();
+    return 0;
+}
+
+/* `test_journal_disk error|before|after ERRNO STEP LENGTH`: one run, for whoever has to look at it.
+ */
+static int one_run(char **argv)
+{
+    plan_loud = true;
+    setup(NULL);
+    enum fault fault = strcmp(argv[1], "error") == 0    ? FAULT_ERROR
+                       : strcmp(argv[1], "before") == 0 ? FAULT_KILL_BEFORE
+                                                        : FAULT_KILL_AFTER;
+    int status = life_with_fault(fault, atoi(argv[2]), (unsigned)atoi(argv[3]),
+                                 (unsigned)atoi(argv[4]), argv[1]);
+    printf("status %x opens %u fails %u acknowledged %" PRIu64 " last error: %s\n",
+           (unsigned)status, plan->opens, plan->fails, plan->acknowledged, plan->text);
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
-    if (argc == 5 && strcmp(argv[1], "drive") == 0) {
-        return drive(argv[2], strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10));
+    if (argc == 5) {
+        return one_run(argv);
     }
-    return 0;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kill_before_each_step),
+        cmocka_unit_test(test_kill_after_each_step),
+        cmocka_unit_test(test_one_io_error_at_each_step),
+        cmocka_unit_test(test_five_io_errors_at_each_step),
+        cmocka_unit_test(test_disk_full_for_a_while_at_each_step),
+    };
+    return cmocka_run_group_tests(tests, setup, NULL);
 }
