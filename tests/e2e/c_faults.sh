@@ -2,12 +2,12 @@
 # Clients launch and destroy while the node is killed, stopped and frozen; then an auditor compares
 # what they were told with the log (audit.c). Eight clients fill one region to the brim all along.
 #
-# FLY_FAULT_LAUNCHES (default 400) launches, FLY_FAULTS (default 6) faults; FLY_FAULT_SEED repeats
+# FLY_FAULT_LAUNCHES (default 160) launches, FLY_FAULTS (default 3) faults; FLY_FAULT_SEED repeats
 # the choice of faults, not the interleaving.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-launches=${FLY_FAULT_LAUNCHES:-400}
-faults=${FLY_FAULTS:-6}
+launches=${FLY_FAULT_LAUNCHES:-160}
+faults=${FLY_FAULTS:-3}
 clients=8
 seed=${FLY_FAULT_SEED:-$RANDOM}
 RANDOM=$seed
