@@ -333,11 +333,11 @@ static void at_close(struct launch *l, const struct owner_answer *a, int64_t now
     if (a->code == OWNER_VM) {
         tell_home(l, &l->bound, a->vm_id);
         finish_vm(l, a, l->bound.slice);
-    } else if (a->code == OWNER_DEAD) {
+    } else if (a->code == OWNER_DEAD || (a->code == OWNER_KEY_EXPIRED && l->spec.cancel)) {
+        /* Forgotten is as good as dead for a cancel, but home must say so: a launch may be under
+         * way there that replaces this very hold. */
         const struct hold_id dead = l->bound;
         open_again(l, &dead, now_ms);
-    } else if (a->code == OWNER_KEY_EXPIRED && l->spec.cancel) {
-        finish(l, LAUNCH_OK, a->code);
     } else if (a->code == OWNER_KEY_EXPIRED) { /* whatever came of the hold is forgotten there */
         finish_without(l, a->code);
     } else if (a->code == OWNER_REFUSED) {

@@ -79,9 +79,12 @@ surprise() {
     { printf 'client %s: %s\n' "$1" "$2"; cat "$tmp/reply.$1" "$tmp/words.$1"; } >>"$tmp/surprises"
 }
 
+# Whether the clients were told of so many launches, or cannot go on.
+told() {
+    [ -e "$tmp/surprises" ] || [ "$(cat "$tmp"/told.* | grep -c '"replayed"')" -ge "$1" ]
+}
+
 fault() {
-    local ms=$((200 + RANDOM % 1000))
-    sleep "$((ms / 1000)).$(printf '%03d' $((ms % 1000)))"
     case $((RANDOM % 4)) in
     0 | 1)
         kill9_node a
@@ -109,6 +112,8 @@ for ((n = 0; n < clients; n++)); do
     pids+=($!)
 done
 for ((f = 0; f < faults; f++)); do
+    # spread over the work, so that none comes when it is done
+    wait_for 120 "launch $((f * launches / faults))" told $((f * launches / faults))
     [ ! -e "$tmp/surprises" ] || break
     fault
 done

@@ -83,6 +83,16 @@ static bool has_its_vm(const struct sim_world *w, const struct sim_key *k)
                           w->slices[k->home].oracle->totals.slice_ms < vm->life_until_ms);
 }
 
+/* Cancelled may be said of a key whose VM is destroyed and forgotten. Of a hashed key it may be
+ * said until the very end of its last life, and be late. */
+static bool has_a_vm_still(const struct sim_world *w, const struct sim_key *k)
+{
+    const struct sim_vm *vm = &w->vms[k->vm];
+
+    return k->vms > 0 && (key_minted(&k->key) || w->leaps == 0) &&
+           (!vm->destroyed || oracle_vm(w->slices[vm->slice].oracle, vm->id) != NULL);
+}
+
 /* A minted key stays dead for ever, a hashed one as long as its record. */
 static void remember_cancelled(struct sim_world *w, struct sim_key *k)
 {
@@ -116,9 +126,7 @@ void check_call_end(struct sim_world *w, uint32_t call, const struct launch_resu
             sim_fail(w, "OK without a VM");
         }
         cover_hit(COVER_CANCELLED);
-        /* Of a hashed key this may be said until the very end of its last life, and be late. */
-        if (r->code == OWNER_CANCELLED && (key_minted(&k->key) || w->leaps == 0) &&
-            has_its_vm(w, k)) {
+        if (r->code == OWNER_CANCELLED && has_a_vm_still(w, k)) {
             sim_fail(w, "key %s is said to be cancelled and has a VM", sim_key_text(&k->key));
         }
         remember_cancelled(w, k);
@@ -325,6 +333,35 @@ static void check_vm_answer(struct sim_world *w, struct sim_slice *s, const stru
     }
 }
 
+/* ELSEWHERE is true: by the book no machine of the region has the room, and `room` says so. */
+static void check_no_room(struct sim_world *w, struct sim_slice *s, const struct owner_call *call,
+                          const struct owner_answer *a)
+{
+    bool fits_empty = false;
+    uint32_t machines = 0;
+
+    for (uint32_t i = 0; i < s->config.slice.machines_max; i++) {
+        const struct slice_machine *m = &s->oracle->machines[i];
+        uint64_t cores;
+        uint64_t memory_bytes;
+        if (m->name[0] == '\0' || strcmp(m->region, call->region) != 0) {
+            continue;
+        }
+        owner_book(s->owner, i, &cores, &memory_bytes);
+        if (m->cores - cores >= call->cores &&
+            m->memory_bytes - memory_bytes >= call->memory_bytes) {
+            sim_fail(w, "s%u: says that there is no room, machine %s has it", s->index, m->name);
+        }
+        machines++;
+        fits_empty |= m->cores >= call->cores && m->memory_bytes >= call->memory_bytes;
+    }
+    if (a->room.machines != machines || a->room.fits_empty != fits_empty ||
+        (a->room.cores_free_max >= call->cores &&
+         a->room.memory_free_max_bytes >= call->memory_bytes)) {
+        sim_fail(w, "s%u: tells a room that is not so", s->index);
+    }
+}
+
 void check_answer(struct sim_world *w, struct sim_slice *s, const struct sim_pending *p,
                   const struct owner_answer *a)
 {
@@ -353,6 +390,9 @@ void check_answer(struct sim_world *w, struct sim_slice *s, const struct sim_pen
         for (uint32_t i = s->hold_count; i-- > 0;) { /* it may have ended a hold at home */
             s->holds[i].touched |= !s->holds[i].elsewhere;
         }
+    }
+    if (a->code == OWNER_ELSEWHERE) {
+        check_no_room(w, s, &p->call, a);
     }
     if (a->code == OWNER_VM && !s->stopped) {
         check_vm_answer(w, s, a);
@@ -402,9 +442,14 @@ void check_slice(struct sim_world *w, struct sim_slice *s)
             s->holds[i] = s->holds[--s->hold_count]; /* I4: its time is over, and a turn was made */
             continue;
         }
+        bool surely = !h->touched && h->elsewhere &&
+                      s->ticked_ms < h->until_ms; /* nothing but time can have ended it */
+        if (surely && !s->paused && s->mail_count == 0 && s->turn_at_ms == INT64_MAX) {
+            sim_fail(w, "I4: s%u: a hold will end and no turn is asked for", s->index);
+        }
         most_cores += h->cores;
         most_memory += h->memory_bytes;
-        least_cores += !h->touched && h->elsewhere && s->ticked_ms < h->until_ms ? h->cores : 0;
+        least_cores += surely ? h->cores : 0;
     }
     if (!inventory && (beyond_cores > most_cores || beyond_memory > most_memory)) {
         sim_fail(w, "I4: s%u: the book holds %llu cores, known holds and proposals are %llu",

@@ -15,7 +15,7 @@
 
 #include "tests/sim/sim.h"
 
-enum { STEPS_DEFAULT = 3000, SECONDS_MAX = 60 };
+enum { STEPS_DEFAULT = 3000, SECONDS_MAX = 20 };
 
 static struct sim_world *current;
 
