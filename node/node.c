@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <sodium.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "node/node_parts.h"
 #include "proto/base/bytes.h"
@@ -19,6 +18,18 @@ static struct owner_now read_clocks(void)
 
 /* --- the loop's thread --- */
 
+/* The lane of cancels is taken before those of calls: a call that was given up while it waited has
+ * had its letter, and nobody would end it later. */
+static void deliver_call(struct node *n, struct rpc_call *call, struct owner_now now)
+{
+    if (rpc_call_cancelled(call)) {
+        rpc_call_fail(call, FLY_CANCELLED, "given up before it was begun",
+                      (struct fly_bytes){.size = 0});
+    } else {
+        front_call(n->front, call, now);
+    }
+}
+
 static void deliver(struct node *n, const struct mail *letter, struct owner_now now)
 {
     switch (letter->kind) {
@@ -26,7 +37,7 @@ static void deliver(struct node *n, const struct mail *letter, struct owner_now 
         front_hello(n->front, letter->what, now);
         break;
     case MAIL_CALL:
-        front_call(n->front, letter->what, now);
+        deliver_call(n, letter->what, now);
         break;
     case MAIL_CANCEL:
         front_cancel(n->front, letter->what);
@@ -65,6 +76,7 @@ static bool take_mail(struct node *n, struct owner_now now)
 
 static void begin_serving(struct node *n);
 static void begin_close(struct node *n);
+static void let_go(struct node *n);
 
 static void step_phase(struct node *n, struct owner_now now)
 {
@@ -106,6 +118,9 @@ static void turn(struct node *n)
 {
     struct owner_now now = read_clocks();
 
+    if (n->phase == CLOSED) {
+        let_go(n);
+    }
     if (n->phase >= CLOSING) {
         return;
     }
@@ -260,26 +275,33 @@ static void empty_mailbox(struct node *n)
     }
 }
 
+/* The log is closed; the connections may not be: nng's threads let go of them one by one. */
+static void let_go(struct node *n)
+{
+    empty_mailbox(n);
+    if (n->server != NULL && !rpc_server_idle(n->server)) {
+        FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, LET_GO_MS, 0) == 0);
+        return;
+    }
+    rpc_server_destroy(n->server);
+    n->server = NULL;
+    empty_mailbox(n);
+    n->phase = GONE;
+    uv_close((uv_handle_t *)&n->check, NULL);
+    uv_close((uv_handle_t *)&n->timer, NULL);
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(n->signals); i++) {
+        uv_close((uv_handle_t *)&n->signals[i], NULL);
+    }
+    uv_close((uv_handle_t *)&n->mailbox.wake, NULL);
+}
+
 static void on_host_closed(void *user)
 {
     struct node *n = user;
 
     n->host = NULL;
     n->phase = CLOSED;
-    uv_close((uv_handle_t *)&n->check, NULL);
-    uv_close((uv_handle_t *)&n->timer, NULL);
-    for (size_t i = 0; i < FLY_ARRAY_COUNT(n->signals); i++) {
-        uv_close((uv_handle_t *)&n->signals[i], NULL);
-    }
-    while (n->server != NULL && !rpc_server_idle(n->server)) {
-        empty_mailbox(n);
-        struct timespec pause = {.tv_nsec = 1000000};
-        (void)nanosleep(&pause, NULL); /* nng's threads are letting go of connections */
-    }
-    rpc_server_destroy(n->server);
-    n->server = NULL;
-    empty_mailbox(n);
-    uv_close((uv_handle_t *)&n->mailbox.wake, NULL);
+    FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, 0, 0) == 0);
 }
 
 static void begin_close(struct node *n)

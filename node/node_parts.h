@@ -24,11 +24,13 @@ enum {
     CONTROL_LANE_MAX = 4 * (START_LANE_MAX + CONNECTIONS_MAX),
     TAKE_MAX = 256, /* letters of one lane in one turn */
     DRAIN_MS = 2000,
+    LET_GO_MS = 2, /* pause between looks at connections that close */
     VERIFY_PER_S = 200,
     VERIFY_BURST = 400,
 };
 
-enum phase { STARTING, SERVING, DRAINING, CLOSING, CLOSED };
+/* CLOSING: the host closes. CLOSED: connections let go. GONE: handles close, the loop ends. */
+enum phase { STARTING, SERVING, DRAINING, CLOSING, CLOSED, GONE };
 
 struct node {
     const struct node_config *config;

@@ -27,9 +27,9 @@ struct walk {
 struct level {
     const ProtobufCMessageDescriptor *type;
     uint64_t seen;                        /* singular message fields, by index */
-    uint32_t counts[VALIDATE_FIELDS_MAX];    /* elements of repeated fields */
-    size_t members;                          /* fields, each with its tag */
-    size_t slab_end;                         /* members that the slabs so far can hold */
+    uint32_t counts[VALIDATE_FIELDS_MAX]; /* elements of repeated fields */
+    size_t members;                       /* fields, each with its tag */
+    size_t slab_end;                      /* members that the slabs so far can hold */
     size_t unknown;
 };
 

@@ -14,14 +14,16 @@ enum { NUMBER_BITS = 36, TAG_BITS = 24, FOLD = 18 };
 #define FACTOR_INVERSE UINT64_C(0x54e4c9427)
 
 static const char *const adjectives[] = {
-    "amber", "bold",  "brave", "brisk", "calm",  "clear", "cool",  "crisp", "dawn",  "deep",  "early",
-    "fair",  "fleet", "fresh", "glad",  "gold",  "grand", "green", "keen",  "kind",  "light", "lucky",
-    "mild",  "neat",  "noble", "quick", "quiet", "rapid", "sharp", "still", "swift", "warm",
+    "amber", "bold",  "brave", "brisk", "calm",  "clear", "cool",  "crisp",
+    "dawn",  "deep",  "early", "fair",  "fleet", "fresh", "glad",  "gold",
+    "grand", "green", "keen",  "kind",  "light", "lucky", "mild",  "neat",
+    "noble", "quick", "quiet", "rapid", "sharp", "still", "swift", "warm",
 };
 static const char *const nouns[] = {
-    "arrow", "badger", "beacon", "breeze", "brook", "cedar", "cliff", "cloud",  "comet", "crane", "dune",
-    "eagle", "ember",  "falcon", "fern",   "field", "finch", "glade", "harbor", "heron", "island", "lark",
-    "maple", "meadow", "otter",  "pebble", "raven", "reef",  "ridge", "river",  "spark", "wave",
+    "arrow", "badger", "beacon", "breeze", "brook",  "cedar",  "cliff", "cloud",
+    "comet", "crane",  "dune",   "eagle",  "ember",  "falcon", "fern",  "field",
+    "finch", "glade",  "harbor", "heron",  "island", "lark",   "maple", "meadow",
+    "otter", "pebble", "raven",  "reef",   "ridge",  "river",  "spark", "wave",
 };
 
 uint64_t vmid_make(uint32_t tag, uint64_t number)

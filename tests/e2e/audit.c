@@ -1,16 +1,17 @@
 /*
  * audit - judges a stopped node by its log and by what its clients were told, never by itself.
  *
- *   fly_audit [--complete] STATE HISTORY...
+ *   fly_audit [--complete | --running] STATE HISTORY...
  *
  * Reads every slice folder under STATE/slices through the segment reader, folds the log, and keeps
- * a naive ledger of its events beside it: no machine over its capacity at any index, no key with
- * two VMs, no gap in the event numbers. Then the histories, one JSON object a line:
- *   what `flyrpc launch --json` printed   that VM must be in the log, as it was told
- *   {"destroyed": "VM"}                   that VM must be destroyed in the log
+ * a naive ledger of its events beside it (audit_ledger.h): no machine over its capacity at any
+ * index, no key with two VMs, no gap in the event numbers. Then the histories (audit_history.h).
  * --complete: the histories are all that was acknowledged, so every VM of the log must be in them.
+ * --running: their clients go on, so a key may yet get another outcome; a line that has no end yet
+ * was not told.
  *
- * Exits 0 if all of it is so, 1 if not (each finding on stderr), 2 if something cannot be read.
+ * Prints one JSON object; each violation in it has a name. Exits 0 if there is none, 1 if there is,
+ * 2 if something cannot be read.
  */
 #include <dirent.h>
 #include <inttypes.h>
@@ -26,27 +27,52 @@
 #include "node/slice/state.h"
 #include "proto/base/bytes.h"
 #include "proto/base/check.h"
-#include "proto/wire/vmid.h"
+#include "tests/e2e/audit_history.h"
 #include "tests/e2e/audit_ledger.h"
 
-enum { FINDINGS_SHOWN = 20, RECORDS_MAX = 131072, LINE_MAX_BYTES = 65536 };
+enum { FINDINGS_SHOWN = 50, RECORDS_MAX = 131072, LINE_MAX_BYTES = 65536 };
 
 struct audit {
     struct audit_ledger ledger;
     struct slice_state *state; /* of the slice at hand */
     size_t state_size;
     struct slice_effects *effects;
+    struct audit_history history;
     uint64_t entries;
-    uint64_t acknowledged; /* lines that told of a VM */
-    uint64_t destroyed;
     uint64_t findings;
+    json_t *violations; /* the first FINDINGS_SHOWN of them */
 };
 
-static void finding(struct audit *a, const char *where, const char *what)
+static void finding(void *user, const char *what, const char *where, const char *text)
 {
+    struct audit *a = user;
+
     if (a->findings++ < FINDINGS_SHOWN) {
-        (void)fprintf(stderr, "audit: %s: %s\n", where, what);
+        (void)fprintf(stderr, "audit: %s: %s: %s\n", where, what, text);
+        FLY_CHECK(json_array_append_new(a->violations, json_pack("{s:s, s:s, s:s}", "what", what,
+                                                                 "where", where, "text", text)) ==
+                  0);
     }
+}
+
+/* "name: words", as the ledger says it. */
+static void finding_of(struct audit *a, const char *where, const char *text)
+{
+    char name[32] = "log";
+    const char *colon = strstr(text, ": ");
+    /* what wrapped the error stands before the name */
+    for (const char *next = colon; next != NULL; next = strstr(next + 2, ": ")) {
+        const char *start = next;
+        while (start > text && start[-1] != ' ') {
+            start--;
+        }
+        if (next > start &&
+            strspn(start, "abcdefghijklmnopqrstuvwxyz-") == (size_t)(next - start)) {
+            (void)snprintf(name, sizeof name, "%.*s", (int)(next - start), start);
+            break;
+        }
+    }
+    finding(a, name, where, text);
 }
 
 static enum fly_status take_snapshot(void *user, uint64_t index, uint64_t term, const uint8_t *data,
@@ -78,6 +104,29 @@ static enum fly_status take_snapshot(void *user, uint64_t index, uint64_t term, 
     return status == FLY_OK ? FLY_OK : fly_error_wrap(error, "snapshot at %" PRIu64, index);
 }
 
+/* What happened is what was asked for: an event exactly where a command was done now, and of its
+ * size. */
+static enum fly_status compare_command(const struct command *command,
+                                       const struct slice_result *result, const struct event *event,
+                                       struct fly_error *error)
+{
+    if (command->type != COMMAND_LAUNCH && command->type != COMMAND_DESTROY) {
+        return FLY_OK;
+    }
+    if ((result->code == SLICE_OK) != (event != NULL)) {
+        return fly_error_set(error, FLY_INTERNAL, "strange: a command with result %d and %s event",
+                             (int)result->code, event != NULL ? "an" : "no");
+    }
+    if (command->type == COMMAND_LAUNCH && event != NULL &&
+        (event->cores != command->cores || event->memory_bytes != command->memory_bytes)) {
+        return fly_error_set(error, FLY_INTERNAL, "strange: a VM of another size than launched");
+    }
+    if (command->type == COMMAND_DESTROY && event != NULL && event->vm != command->vm) {
+        return fly_error_set(error, FLY_INTERNAL, "strange: another VM was destroyed");
+    }
+    return FLY_OK;
+}
+
 /* The commands again, read by us: which key and subject each of the batch's launches has. */
 static enum fly_status take_events(struct audit *a, const uint8_t *data, size_t size,
                                    struct fly_error *error)
@@ -88,13 +137,17 @@ static enum fly_status take_events(struct audit *a, const uint8_t *data, size_t 
     enum fly_status status = entry_head_decode(&r, &head, error);
 
     for (uint32_t i = 0; status == FLY_OK && i < a->effects->result_count; i++) {
-        uint32_t event = a->effects->results[i].event;
+        const struct slice_result *result = &a->effects->results[i];
+        const struct event *event =
+            result->event != SLICE_NONE ? &a->effects->events[result->event] : NULL;
         status = entry_command_decode(&r, &command, error);
-        if (status == FLY_OK && event != SLICE_NONE) {
+        if (status == FLY_OK) {
+            status = compare_command(&command, result, event, error);
+        }
+        if (status == FLY_OK && event != NULL) {
             bool launch = command.type == COMMAND_LAUNCH;
-            status =
-                audit_event(&a->ledger, &a->effects->events[event], launch ? &command.key : NULL,
-                            launch ? command.subject : NULL, error);
+            status = audit_event(&a->ledger, event, launch ? &command.key : NULL,
+                                 launch ? command.subject : NULL, error);
         }
     }
     return status;
@@ -123,7 +176,7 @@ static void compare(struct audit *a, const char *slice, size_t first_vm)
         running += a->ledger.vms[i].destroyed ? 0 : 1;
     }
     if (running != slice_totals(a->state)->vms_started) {
-        finding(a, slice, "the state counts other VMs than the events tell");
+        finding(a, "strange", slice, "the state counts other VMs than the events tell");
     }
 }
 
@@ -147,7 +200,7 @@ static bool audit_slice(struct audit *a, const char *folder)
     a->ledger.seq = 0;
     enum fly_status status = journal_check(folder, &visitor, a, &report, &error);
     if (status == FLY_INTERNAL) { /* the ledger's own; all else is the reader's */
-        finding(a, folder, error.text);
+        finding_of(a, folder, error.text);
     } else if (status != FLY_OK) {
         (void)fprintf(stderr, "audit: %s: %s\n", folder, error.text);
     } else {
@@ -183,109 +236,78 @@ static bool audit_slices(struct audit *a, const char *state)
     return ok && count > 0;
 }
 
-static bool same_vm(const struct audit_vm *vm, const json_t *told)
-{
-    char key[FLY_KEY_TEXT_SIZE];
-    const char *machine = json_string_value(json_object_get(told, "machine"));
-    const char *region = json_string_value(json_object_get(told, "region"));
-    const char *told_key = json_string_value(json_object_get(told, "key"));
-
-    key_format(&vm->key, key);
-    return machine != NULL && strcmp(machine, vm->machine) == 0 && region != NULL &&
-           strcmp(region, vm->region) == 0 && told_key != NULL && strcmp(told_key, key) == 0 &&
-           json_integer_value(json_object_get(told, "cores")) == (json_int_t)vm->cores &&
-           json_integer_value(json_object_get(told, "memory_bytes")) ==
-               (json_int_t)vm->memory_bytes;
-}
-
-static void audit_line(struct audit *a, const char *where, const json_t *line)
-{
-    const char *dead = json_string_value(json_object_get(line, "destroyed"));
-    const char *id = dead != NULL ? dead : json_string_value(json_object_get(line, "id"));
-    uint64_t value = 0;
-    struct audit_vm *vm = NULL;
-
-    if (id != NULL && vmid_parse(id, &value)) {
-        vm = audit_vm_find(&a->ledger, value);
-    }
-    if (vm == NULL) {
-        finding(a, where, "a VM that was acknowledged is not in the log");
-    } else if (dead != NULL) {
-        a->destroyed++;
-        if (!vm->destroyed) {
-            finding(a, where, "a VM whose destruction was acknowledged runs");
-        }
-    } else {
-        a->acknowledged++;
-        vm->acknowledged = true;
-        if (!same_vm(vm, line)) {
-            finding(a, where, "the log has another machine, region, size or key for this VM");
-        }
-    }
-}
-
-static bool audit_history(struct audit *a, const char *path)
+static bool audit_history_file(struct audit *a, const char *path, bool running)
 {
     static char text[LINE_MAX_BYTES];
-    char where[512];
+    char where[160];
     unsigned number = 0;
+    bool ok = true;
     FILE *file = fopen(path, "r");
 
     if (file == NULL) {
         (void)fprintf(stderr, "audit: %s cannot be read\n", path);
         return false;
     }
-    while (fgets(text, sizeof text, file) != NULL) {
-        json_t *line = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
-        (void)snprintf(where, sizeof where, "%s:%u", path, ++number);
-        if (!json_is_object(line)) {
-            (void)fprintf(stderr, "audit: %s: not a JSON object\n", where);
-            json_decref(line);
-            (void)fclose(file);
-            return false;
+    while (ok && fgets(text, sizeof text, file) != NULL) {
+        const char *name = strrchr(path, '/');
+        (void)snprintf(where, sizeof where, "%s:%u", name != NULL ? name + 1 : path, ++number);
+        if (running && strchr(text, '\n') == NULL) {
+            break;
         }
-        audit_line(a, where, line);
+        json_t *line = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+        ok = line != NULL && audit_history_line(&a->history, where, line);
+        if (!ok) {
+            (void)fprintf(stderr, "audit: %s: not a line of a history\n", where);
+        }
         json_decref(line);
     }
     (void)fclose(file);
-    return true;
+    return ok;
 }
 
-static void audit_complete(struct audit *a)
+static void print_summary(const struct audit *a)
 {
-    for (size_t i = 0; i < a->ledger.vm_count; i++) {
-        char id[VMID_TEXT_SIZE];
-        vmid_format(a->ledger.vms[i].id, id);
-        if (!a->ledger.vms[i].acknowledged) {
-            finding(a, id, "nobody was told of this VM");
-        }
-    }
+    const struct audit_history *h = &a->history;
+    json_t *root = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "entries", (json_int_t)a->entries,
+        "machines", (json_int_t)a->ledger.machine_count, "vms", (json_int_t)a->ledger.vm_count,
+        "keys", (json_int_t)h->key_count, "acknowledged", (json_int_t)h->acknowledged, "destroyed",
+        (json_int_t)h->destroyed, "unknown", (json_int_t)h->unknowns, "replayed",
+        (json_int_t)h->replays, "findings", (json_int_t)a->findings, "violations", a->violations);
+
+    FLY_CHECK(root != NULL);
+    (void)json_dumpf(root, stdout, JSON_PRESERVE_ORDER);
+    (void)printf("\n");
+    json_decref(root);
 }
 
 int main(int argc, char **argv)
 {
-    int first = argc > 1 && strcmp(argv[1], "--complete") == 0 ? 2 : 1;
-    struct audit a = {0};
+    bool complete = argc > 1 && strcmp(argv[1], "--complete") == 0;
+    bool running = argc > 1 && strcmp(argv[1], "--running") == 0;
+    int first = complete || running ? 2 : 1;
+    struct audit a = {.violations = json_array()};
     bool ok;
 
     if (argc <= first || argv[first][0] == '-') {
-        (void)fprintf(stderr, "usage: fly_audit [--complete] STATE HISTORY...\n");
+        (void)fprintf(stderr, "usage: fly_audit [--complete | --running] STATE HISTORY...\n");
+        json_decref(a.violations);
         return 2;
     }
     a.effects = malloc(sizeof *a.effects);
-    FLY_CHECK(a.effects != NULL);
+    FLY_CHECK(a.effects != NULL && a.violations != NULL);
+    a.history = (struct audit_history){.ledger = &a.ledger, .finding = finding, .user = &a};
     ok = audit_slices(&a, argv[first]);
     for (int i = first + 1; ok && i < argc; i++) {
-        ok = audit_history(&a, argv[i]);
+        ok = audit_history_file(&a, argv[i], running);
     }
-    if (ok && first == 2) {
-        audit_complete(&a);
+    if (ok && !running) {
+        audit_history_end(&a.history, complete);
     }
-    (void)printf("{\"entries\": %" PRIu64 ", \"machines\": %zu, \"vms\": %zu, \"acknowledged\": "
-                 "%" PRIu64 ", \"destroyed\": %" PRIu64 ", \"findings\": %" PRIu64 "}\n",
-                 a.entries, a.ledger.machine_count, a.ledger.vm_count, a.acknowledged, a.destroyed,
-                 a.findings);
+    print_summary(&a);
+    audit_history_fini(&a.history);
     audit_ledger_fini(&a.ledger);
+    json_decref(a.violations);
     free(a.effects);
     return !ok ? 2 : a.findings > 0 ? 1 : 0;
 }

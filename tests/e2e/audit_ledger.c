@@ -38,11 +38,23 @@ struct audit_vm *audit_vm_find(const struct audit_ledger *l, uint64_t id)
     return NULL;
 }
 
+struct audit_vm *audit_vm_find_key(const struct audit_ledger *l, const char *subject,
+                                   const struct fly_key *key)
+{
+    for (size_t i = 0; i < l->vm_count; i++) {
+        if (key_equal(&l->vms[i].key, key) &&
+            (subject == NULL || strcmp(l->vms[i].subject, subject) == 0)) {
+            return &l->vms[i];
+        }
+    }
+    return NULL;
+}
+
 static enum fly_status within(const struct audit_machine *m, struct fly_error *error)
 {
     if (m->cores_used > m->cores || m->memory_used_bytes > m->memory_bytes) {
         return fly_error_set(error, FLY_INTERNAL,
-                             "machine %s is over its capacity: %" PRIu64 " of %" PRIu64
+                             "capacity: machine %s is over its capacity: %" PRIu64 " of %" PRIu64
                              " cores, %" PRIu64 " of %" PRIu64 " bytes",
                              m->name, m->cores_used, m->cores, m->memory_used_bytes,
                              m->memory_bytes);
@@ -76,16 +88,14 @@ enum fly_status audit_vm_start(struct audit_ledger *l, const struct audit_vm *vm
     vmid_format(vm->id, id);
     key_format(&vm->key, key);
     if (audit_vm_find(l, vm->id) != NULL) {
-        return fly_error_set(error, FLY_INTERNAL, "VM %s was started twice", id);
+        return fly_error_set(error, FLY_INTERNAL, "restarted: VM %s was started twice", id);
     }
-    for (size_t i = 0; i < l->vm_count; i++) {
-        if (key_equal(&l->vms[i].key, &vm->key) && strcmp(l->vms[i].subject, vm->subject) == 0) {
-            return fly_error_set(error, FLY_INTERNAL, "key %s has a second VM, %s", key, id);
-        }
+    if (audit_vm_find_key(l, vm->subject, &vm->key) != NULL) {
+        return fly_error_set(error, FLY_INTERNAL, "second-vm: key %s has a second VM, %s", key, id);
     }
     if (m == NULL && !vm->destroyed) {
-        return fly_error_set(error, FLY_INTERNAL, "VM %s is on %s, which is no machine", id,
-                             vm->machine);
+        return fly_error_set(error, FLY_INTERNAL, "no-machine: VM %s is on %s, which is no machine",
+                             id, vm->machine);
     }
     l->vms = grown(l->vms, l->vm_count, sizeof l->vms[0]);
     l->vms[l->vm_count++] = *vm;
@@ -105,7 +115,8 @@ static enum fly_status vm_destroyed(struct audit_ledger *l, uint64_t id, struct 
 
     vmid_format(id, text);
     if (vm == NULL || vm->destroyed || m == NULL) {
-        return fly_error_set(error, FLY_INTERNAL, "VM %s is destroyed but did not run", text);
+        return fly_error_set(error, FLY_INTERNAL, "not-running: VM %s is destroyed but did not run",
+                             text);
     }
     vm->destroyed = true;
     m->cores_used -= vm->cores;
@@ -117,7 +128,7 @@ enum fly_status audit_event(struct audit_ledger *l, const struct event *event,
                             const struct fly_key *key, const char *subject, struct fly_error *error)
 {
     if (event->seq != l->seq + 1) {
-        return fly_error_set(error, FLY_INTERNAL, "event %" PRIu64 " follows event %" PRIu64,
+        return fly_error_set(error, FLY_INTERNAL, "gap: event %" PRIu64 " follows event %" PRIu64,
                              event->seq, l->seq);
     }
     l->seq = event->seq;
@@ -132,7 +143,7 @@ enum fly_status audit_event(struct audit_ledger *l, const struct event *event,
         struct audit_vm vm = {
             .id = event->vm, .cores = event->cores, .memory_bytes = event->memory_bytes};
         if (key == NULL || subject == NULL) {
-            return fly_error_set(error, FLY_INTERNAL, "a VM started without a launch");
+            return fly_error_set(error, FLY_INTERNAL, "strange: a VM started without a launch");
         }
         vm.key = *key;
         (void)fly_copy_string(vm.subject, sizeof vm.subject, subject);
@@ -143,7 +154,7 @@ enum fly_status audit_event(struct audit_ledger *l, const struct event *event,
     case EVENT_VM_DESTROYED:
         return vm_destroyed(l, event->vm, error);
     }
-    return fly_error_set(error, FLY_INTERNAL, "event %" PRIu64 " has type %u", event->seq,
+    return fly_error_set(error, FLY_INTERNAL, "strange: event %" PRIu64 " has type %u", event->seq,
                          (unsigned)event->type);
 }
 

@@ -1,6 +1,7 @@
 /*
  * audit_ledger - what a slice's log promised, kept the naive way: lists, looked through from the
- * start. Events and keys go in; the first rule that they break is an error with words.
+ * start. Events and keys go in; the first rule that they break is an error with words, its name in
+ * front: capacity, second-vm, restarted, no-machine, not-running, gap, strange.
  *
  * Knows nothing of slice/state.h: an auditor that shared the bookkeeping would share its mistakes.
  */
@@ -32,7 +33,8 @@ struct audit_vm {
     uint32_t cores;
     uint64_t memory_bytes;
     bool destroyed;
-    bool acknowledged;
+    bool acknowledged; /* somebody was told of it */
+    bool destroy_told;
 };
 
 /* Start with `= {0}`. The heap is the ledger's own. */
@@ -57,6 +59,9 @@ enum fly_status audit_event(struct audit_ledger *l, const struct event *event,
                             struct fly_error *error);
 /* NULL when there is none. */
 struct audit_vm *audit_vm_find(const struct audit_ledger *l, uint64_t id);
+/* subject NULL: anybody's. */
+struct audit_vm *audit_vm_find_key(const struct audit_ledger *l, const char *subject,
+                                   const struct fly_key *key);
 void audit_ledger_fini(struct audit_ledger *l);
 
 #endif

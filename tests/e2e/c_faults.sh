@@ -1,13 +1,14 @@
 #!/bin/bash
 # Clients launch and destroy while the node is killed, stopped and frozen; then an auditor compares
-# what they were told with the log (audit.c). Eight clients fill one region to the brim all along.
+# what they were told with the log (audit.c). Eight clients fill one region to the brim all along:
+# 80 VMs fit, each client keeps up to 11, so that none can starve another.
 #
-# FLY_FAULT_LAUNCHES (default 400) launches, FLY_FAULTS (default 6) faults; FLY_FAULT_SEED repeats
+# FLY_FAULT_LAUNCHES (default 160) launches, FLY_FAULTS (default 3) faults; FLY_FAULT_SEED repeats
 # the choice of faults, not the interleaving.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-launches=${FLY_FAULT_LAUNCHES:-400}
-faults=${FLY_FAULTS:-6}
+launches=${FLY_FAULT_LAUNCHES:-160}
+faults=${FLY_FAULTS:-3}
 clients=8
 seed=${FLY_FAULT_SEED:-$RANDOM}
 RANDOM=$seed
@@ -17,6 +18,10 @@ RANDOM=$seed
 client() {
     local n=$1 count=$2 i key minted code told=$tmp/told.$1 alive=()
     for ((i = 0; i < count; i++)); do
+        if [ "${#alive[@]}" -ge 11 ]; then
+            destroy "$n" "${alive[0]}" || return 1
+            alive=("${alive[@]:1}")
+        fi
         key=
         [ $((n % 2)) -eq 1 ] || key=client-$n-launch-$i
         while :; do
@@ -29,13 +34,13 @@ client() {
                 alive+=("$(sed -n 's/.*"id": *"\([0-9a-z]*\)".*/\1/p' "$tmp/reply.$n" | head -n 1)")
                 break
                 ;;
-            2) # full: make room with an own VM, or wait for others to
-                if [ "${#alive[@]}" -gt 0 ]; then
-                    destroy "$n" "${alive[0]}" || return 1
-                    alive=("${alive[@]:1}")
-                else
+            2) # full, which only a client with VMs can be told for long
+                if [ "${#alive[@]}" -eq 0 ]; then
                     sleep 0.05
+                    continue
                 fi
+                destroy "$n" "${alive[0]}" || return 1
+                alive=("${alive[@]:1}")
                 ;;
             75)
                 if [ -z "$key" ] && cat "$tmp/reply.$n" "$tmp/words.$n" | grep -q OUTCOME_UNKNOWN; then
@@ -79,9 +84,12 @@ surprise() {
     { printf 'client %s: %s\n' "$1" "$2"; cat "$tmp/reply.$1" "$tmp/words.$1"; } >>"$tmp/surprises"
 }
 
+# Whether the clients were told of so many launches, or cannot go on.
+told() {
+    [ -e "$tmp/surprises" ] || [ "$(cat "$tmp"/told.* | grep -c '"replayed"')" -ge "$1" ]
+}
+
 fault() {
-    local ms=$((200 + RANDOM % 1000))
-    sleep "$((ms / 1000)).$(printf '%03d' $((ms % 1000)))"
     case $((RANDOM % 4)) in
     0 | 1)
         kill9_node a
@@ -109,6 +117,8 @@ for ((n = 0; n < clients; n++)); do
     pids+=($!)
 done
 for ((f = 0; f < faults; f++)); do
+    # spread over the work, so that none comes when it is done
+    wait_for 120 "launch $((f * launches / faults))" told $((f * launches / faults))
     [ ! -e "$tmp/surprises" ] || break
     fault
 done
