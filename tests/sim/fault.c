@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "proto/base/bytes.h"
 #include "proto/base/check.h"
 #include "tests/sim/sim.h"
 
@@ -139,7 +140,8 @@ static void inventory(struct sim_world *w)
     raw.call.memory_bytes = (1 + sim_below(w, 16)) * UINT64_C(2000000000);
     raw.call.name[0] = 'm';
     raw.call.name[1] = (char)('0' + sim_below(w, s->machines_wanted + 1));
-    (void)strcpy(raw.call.region, sim_chance(w, 700) ? "SIN" : "FRA");
+    (void)fly_copy_string(raw.call.region, sizeof raw.call.region,
+                          sim_chance(w, 700) ? "SIN" : "FRA");
     (void)edge_raw(w, some_edge(w), &raw);
 }
 

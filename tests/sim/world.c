@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/bytes.h"
 #include "proto/base/check.h"
 #include "tests/sim/sim.h"
 
@@ -51,7 +52,8 @@ static void add_machines(struct sim_world *w, struct sim_slice *s)
         raw.call.cores = (uint32_t)sim_between(w, 2, 16);
         raw.call.memory_bytes = (uint64_t)sim_between(w, 4, 40) * UINT64_C(1000000000);
         (void)snprintf(raw.call.name, sizeof raw.call.name, "m%u", i);
-        (void)strcpy(raw.call.region, sim_chance(w, 800) ? "SIN" : "FRA");
+        (void)fly_copy_string(raw.call.region, sizeof raw.call.region,
+                              sim_chance(w, 800) ? "SIN" : "FRA");
         FLY_CHECK(edge_raw(w, &w->edges[0], &raw));
     }
 }
