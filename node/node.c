@@ -18,6 +18,18 @@ static struct owner_now read_clocks(void)
 
 /* --- the loop's thread --- */
 
+/* The lane of cancels is taken before those of calls: a call that was given up while it waited has
+ * had its letter, and nobody would end it later. */
+static void deliver_call(struct node *n, struct rpc_call *call, struct owner_now now)
+{
+    if (rpc_call_cancelled(call)) {
+        rpc_call_fail(call, FLY_CANCELLED, "given up before it was begun",
+                      (struct fly_bytes){.size = 0});
+    } else {
+        front_call(n->front, call, now);
+    }
+}
+
 static void deliver(struct node *n, const struct mail *letter, struct owner_now now)
 {
     switch (letter->kind) {
@@ -25,7 +37,7 @@ static void deliver(struct node *n, const struct mail *letter, struct owner_now 
         front_hello(n->front, letter->what, now);
         break;
     case MAIL_CALL:
-        front_call(n->front, letter->what, now);
+        deliver_call(n, letter->what, now);
         break;
     case MAIL_CANCEL:
         front_cancel(n->front, letter->what);
@@ -120,6 +132,7 @@ static void turn(struct node *n)
     if (n->phase < CLOSING) {
         host_turn(n->host, now);
         front_turn(n->front, now);
+        atomic_store(&n->serving, n->phase == SERVING && host_serving(n->host));
         arm_timer(n, now, more);
     }
     rpc_batch_end();
@@ -170,7 +183,6 @@ static void host_ready(void *user)
     if (n->phase == STARTING || n->reconcile.active) {
         reconcile_begin(&n->reconcile, &n->inventory, n->host);
     }
-    atomic_store(&n->serving, n->phase == SERVING);
 }
 
 static void begin_drain(struct node *n);
@@ -199,7 +211,6 @@ static void begin_serving(struct node *n)
         return;
     }
     n->phase = SERVING;
-    atomic_store(&n->serving, true);
     fly_log_info("node.serving", F_STR("rpc", rpc_server_url(n->server, 0)), F_STR("node", n->name),
                  F_STR("cluster", n->identity.record.id));
 }

@@ -201,7 +201,9 @@ enum fly_status journal_append(struct journal *j, const uint8_t *data, size_t si
     j->pending_count++;
     j->pending_bytes += size;
     j->stats.submitted++;
-    j->stats.in_flight++;
+    if (j->stats.in_flight++ == 0) {
+        j->answered_ms = uv_now(j->config.loop);
+    }
     wake(j);
     return FLY_OK;
 }
@@ -234,6 +236,8 @@ void journal_stats(const struct journal *j, struct journal_stats *out)
 {
     *out = j->stats;
     out->term = j->raft_open ? j->raft.current_term : 0;
+    out->unanswered_ms =
+        j->stats.in_flight > 0 ? (int64_t)(uv_now(j->config.loop) - j->answered_ms) : 0;
 }
 
 /* --- close --------------------------------------------------------------------------------- */

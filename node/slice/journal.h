@@ -75,6 +75,7 @@ struct journal_stats {
     uint64_t applied_bytes; /* of command entries */
     uint64_t refused;       /* appends refused before submission */
     uint64_t in_flight;     /* entries submitted and not yet applied */
+    int64_t unanswered_ms;  /* since the disk answered last, while entries wait for it; 0 */
     uint64_t log_bytes;     /* entry bytes since the last snapshot */
     uint64_t snapshots;     /* taken since open */
     uint64_t snapshot_failures;

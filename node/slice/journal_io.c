@@ -30,6 +30,7 @@ static void write_done(struct raft_io_append *request, int status)
 {
     struct journal_write *write = request->data;
     struct journal *j = write->journal;
+    j->answered_ms = uv_now(j->config.loop);
     if (j->closing && j->raft.state == RAFT_UNAVAILABLE) {
         write_finish(write);
         return;

@@ -61,6 +61,9 @@ struct journal {
     struct journal_pending *pending_first, **pending_last;
     size_t pending_count, pending_bytes;
 
+    uint64_t
+        answered_ms; /* loop time of the disk's last answer, or of the first entry that waits */
+
     bool raft_open; /* raft_init succeeded */
     bool leading;   /* lead() was called */
     bool dead;      /* an outcome is unknown: no apply, no append */

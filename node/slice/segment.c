@@ -174,12 +174,28 @@ static enum fly_status refuse(struct fly_error *error, const struct segment_walk
     return fly_error_set(error, FLY_DATA_LOSS, "%s: offset %zu: %s", w->file, offset, reason);
 }
 
+/* A gap that the snapshot covers whole: what stood before it is a leftover (libraft removes
+ * segments behind a snapshot one by one, and skips one that it failed to close). The log starts
+ * anew here. */
+static bool walk_skip(struct segment_walk *w, uint64_t first)
+{
+    if (w->next_index == 0 || first <= w->next_index || first > w->snapshot_index + 1) {
+        return false;
+    }
+    w->next_index = 0;
+    w->first_index = 0;
+    w->entries = 0;
+    w->batches = 0;
+    return true;
+}
+
 static enum fly_status walk_file_order(struct segment_walk *w, struct fly_error *error)
 {
     if (w->name.kind == SEGMENT_OPEN) {
+        (void)walk_skip(w, segment_peek(w->data, w->size));
         return FLY_OK; /* its wraps tell where it stands */
     }
-    if (w->next_index != 0 && w->name.a != w->next_index) {
+    if (w->next_index != 0 && w->name.a != w->next_index && !walk_skip(w, w->name.a)) {
         return fly_error_set(error, FLY_DATA_LOSS,
                              "%s: offset 0: the log goes on at entry %" PRIu64
                              ": a segment is missing or twice here",

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Clients launch and destroy while the node is killed, stopped and frozen; then an auditor compares
-# what they were told with the log (audit.c). Eight clients fill one region to the brim all along.
+# what they were told with the log (audit.c). Eight clients fill one region to the brim all along:
+# 80 VMs fit, each client keeps up to 11, so that none can starve another.
 #
 # FLY_FAULT_LAUNCHES (default 160) launches, FLY_FAULTS (default 3) faults; FLY_FAULT_SEED repeats
 # the choice of faults, not the interleaving.
@@ -17,6 +18,10 @@ RANDOM=$seed
 client() {
     local n=$1 count=$2 i key minted code told=$tmp/told.$1 alive=()
     for ((i = 0; i < count; i++)); do
+        if [ "${#alive[@]}" -ge 11 ]; then
+            destroy "$n" "${alive[0]}" || return 1
+            alive=("${alive[@]:1}")
+        fi
         key=
         [ $((n % 2)) -eq 1 ] || key=client-$n-launch-$i
         while :; do
@@ -29,13 +34,13 @@ client() {
                 alive+=("$(sed -n 's/.*"id": *"\([0-9a-z]*\)".*/\1/p' "$tmp/reply.$n" | head -n 1)")
                 break
                 ;;
-            2) # full: make room with an own VM, or wait for others to
-                if [ "${#alive[@]}" -gt 0 ]; then
-                    destroy "$n" "${alive[0]}" || return 1
-                    alive=("${alive[@]:1}")
-                else
+            2) # full, which only a client with VMs can be told for long
+                if [ "${#alive[@]}" -eq 0 ]; then
                     sleep 0.05
+                    continue
                 fi
+                destroy "$n" "${alive[0]}" || return 1
+                alive=("${alive[@]:1}")
                 ;;
             75)
                 if [ -z "$key" ] && cat "$tmp/reply.$n" "$tmp/words.$n" | grep -q OUTCOME_UNKNOWN; then

@@ -42,7 +42,7 @@ uint32_t client_make_key(struct sim_world *w, struct sim_client *c)
 static uint32_t key_to_use(struct sim_world *w, struct sim_client *c)
 {
     if (w->key_count > 0 && sim_chance(w, w->shared_keys)) {
-        uint32_t recent = w->key_count < 12 ? w->key_count : 12;
+        uint32_t recent = w->key_count < w->recent_keys ? w->key_count : w->recent_keys;
         return w->key_count - 1 - (uint32_t)sim_below(w, recent);
     }
     return w->key_count < SIM_KEYS_MAX ? client_make_key(w, c)

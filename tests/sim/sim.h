@@ -301,6 +301,7 @@ struct sim_world {
     uint32_t edge_count;
     uint32_t client_count;
     uint32_t shared_keys; /* in a thousand: a client takes a key that is there already */
+    uint32_t recent_keys; /* one of the last so many */
     uint32_t other_spec;  /* in a thousand of those: with another size */
     uint32_t hashed_keys; /* in a thousand */
     uint32_t vm_cores_max;

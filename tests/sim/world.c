@@ -65,7 +65,8 @@ static void make(struct sim_world *w)
     w->slice_count = slice_counts[sim_below(w, 6)];
     w->edge_count = 1 + (uint32_t)sim_below(w, SIM_EDGES_MAX);
     w->client_count = 1 + (uint32_t)sim_below(w, SIM_CLIENTS_MAX);
-    w->shared_keys = sim_chance(w, 600) ? (uint32_t)sim_between(w, 100, 600) : 0;
+    w->shared_keys = sim_chance(w, 600) ? (uint32_t)sim_between(w, 100, 900) : 0;
+    w->recent_keys = sim_chance(w, 300) ? 2 : 12;
     w->other_spec = sim_chance(w, 300) ? 200 : 0;
     w->hashed_keys = sim_chance(w, 400) ? (uint32_t)sim_between(w, 50, 600) : 0;
     w->vm_cores_max = (uint32_t)sim_between(w, 1, 8);
