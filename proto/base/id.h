@@ -13,7 +13,8 @@
 
 /* Writes 2 × size lower-case digits and a NUL into out[2 × size + 1]. */
 void fly_hex_encode(const void *data, size_t size, char *out);
-/* Decodes exactly `size` bytes from exactly 2 × size digits; false, with out untouched, on others. */
+/* Decodes exactly `size` bytes from exactly 2 × size digits; false, with out untouched, on others.
+ */
 bool fly_hex_decode(const char *text, size_t text_size, void *out, size_t size);
 /* Writes `digits` base32 digits (most significant first) and a NUL. */
 void fly_crockford_encode(uint64_t value, unsigned digits, char *out);

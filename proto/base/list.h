@@ -31,6 +31,11 @@ static inline void fly_list_append(struct fly_list *head, struct fly_list *node)
     head->prev = node;
 }
 
+static inline void fly_list_prepend(struct fly_list *head, struct fly_list *node)
+{
+    fly_list_append(head->next, node); /* before the first is after the head */
+}
+
 /* Afterwards the node stands alone, so dropping it twice does no harm. */
 static inline void fly_list_drop(struct fly_list *node)
 {

@@ -47,8 +47,9 @@ enum fly_status fly_status_from_wire(uint32_t code);
 __attribute__((format(printf, 3, 4))) enum fly_status
 fly_error_set(struct fly_error *error, enum fly_status status, const char *format, ...);
 
-/* Puts a prefix before the text already there: "journal: open-1: bad checksum". Returns its status. */
-__attribute__((format(printf, 2, 3))) enum fly_status
-fly_error_wrap(struct fly_error *error, const char *format, ...);
+/* Puts a prefix before the text already there: "journal: open-1: bad checksum". Returns its status.
+ */
+__attribute__((format(printf, 2, 3))) enum fly_status fly_error_wrap(struct fly_error *error,
+                                                                     const char *format, ...);
 
 #endif

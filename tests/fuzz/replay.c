@@ -20,8 +20,7 @@ static int replay_file(const char *path)
     if (file != NULL && fstat(fileno(file), &info) == 0) {
         /* exactly the size of the input, so that a read past the end is seen */
         data = malloc(info.st_size > 0 ? (size_t)info.st_size : 1);
-        if (data != NULL &&
-            fread(data, 1, (size_t)info.st_size, file) == (size_t)info.st_size) {
+        if (data != NULL && fread(data, 1, (size_t)info.st_size, file) == (size_t)info.st_size) {
             (void)LLVMFuzzerTestOneInput(data, (size_t)info.st_size);
             replayed = 1;
         }

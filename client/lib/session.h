@@ -1,0 +1,75 @@
+/*
+ * session - one person's connection to an edge: connect with HELLO, call with a deadline, again
+ * after a break. Shell.
+ *
+ * One thread. A call can be interrupted (session_interrupt, from a signal handler): it then ends
+ * with CANCELLED, and reply.sent says whether it may have been executed.
+ */
+#ifndef FLY_CLIENT_SESSION_H
+#define FLY_CLIENT_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "client/lib/address.h"
+#include "fly/v1/edge.pb-c.h"
+#include "proto/base/rng.h"
+#include "proto/rpc/channel.h"
+
+struct session {
+    const char *addr;
+    const char *token;
+    struct fly_rng rng; /* for pauses and choices; seeded by session_init */
+    char urls[ADDRESS_URLS_MAX][ADDRESS_URL_SIZE];
+    size_t url_count;
+    struct rpc_channel *channel; /* NULL: not connected */
+    Fly__V1__HelloReply *hello;  /* of the last connection; NULL before the first */
+    int64_t hello_boot_ms;       /* when it came */
+};
+
+/* A refusal as a person and a program need it. */
+struct failure {
+    enum fly_status status;
+    uint32_t reason; /* fly.v1.Reason */
+    bool retryable;
+    bool sent;      /* false: certainly not executed */
+    bool connected; /* false: there was no connection */
+    char message[RPC_TEXT_SIZE];
+    char hint[RPC_TEXT_SIZE];
+    Fly__V1__Refusal *refusal; /* for its tags; NULL: none came */
+};
+
+/* Borrows both texts. Installs nothing and connects nothing. */
+void session_init(struct session *session, const char *addr, const char *token);
+void session_fini(struct session *session);
+
+/* Connects if there is no connection that is alive. FLY_OK, or `failure` is filled. */
+enum fly_status session_connect(struct session *session, int64_t timeout_ms,
+                                struct failure *failure);
+/* Connects if need be and calls once. FLY_OK: `reply` holds the message; else `failure` is filled.
+ * Finish both in every case. */
+enum fly_status session_call(struct session *session, const struct rpc_method *method,
+                             const ProtobufCMessage *request, int64_t timeout_ms,
+                             struct rpc_reply *reply, struct failure *failure);
+/* The same for calls that may be made twice: breaks and passing refusals are tried again, with
+ * pauses, until the time is over. Nothing listening at the first try ends at once. */
+enum fly_status session_call_again(struct session *session, const struct rpc_method *method,
+                                   const ProtobufCMessage *request, int64_t timeout_ms,
+                                   struct rpc_reply *reply, struct failure *failure);
+
+/* The edge's wall clock now, by its HELLO; our own before the first. Milliseconds. */
+int64_t session_wall_ms(const struct session *session);
+/* Waits; false when interrupted. */
+bool session_pause(int64_t pause_ms);
+
+/* Async-signal-safe: ends the call or pause under way, and every later one at once. */
+void session_interrupt(void);
+bool session_interrupted(void);
+/* Async-signal-safe: waiting for a connection with no request on its way or in doubt. */
+bool session_idle(void);
+
+/* Fills `failure` from how a call ended. */
+void failure_from_reply(struct failure *failure, const struct rpc_reply *reply);
+void failure_fini(struct failure *failure);
+
+#endif

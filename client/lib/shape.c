@@ -1,0 +1,187 @@
+#include "client/lib/shape.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "client/lib/exits.h"
+#include "client/lib/text.h"
+#include "proto/base/check.h"
+#include "proto/base/id.h"
+#include "proto/base/time.h"
+#include "proto/wire/key.h"
+
+static const struct {
+    uint32_t value;
+    const char *name;
+} vm_states[] = {
+    {FLY__V1__VM_STATE__VM_STATE_CREATING, "creating"},
+    {FLY__V1__VM_STATE__VM_STATE_STARTED, "started"},
+    {FLY__V1__VM_STATE__VM_STATE_STOPPING, "stopping"},
+    {FLY__V1__VM_STATE__VM_STATE_STOPPED, "stopped"},
+    {FLY__V1__VM_STATE__VM_STATE_DESTROYING, "destroying"},
+    {FLY__V1__VM_STATE__VM_STATE_DESTROYED, "destroyed"},
+    {FLY__V1__VM_STATE__VM_STATE_FAILED, "failed"},
+};
+
+const char *shape_vm_state(uint32_t state)
+{
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(vm_states); i++) {
+        if (vm_states[i].value == state) {
+            return vm_states[i].name;
+        }
+    }
+    return "unknown";
+}
+
+bool shape_vm_state_find(const char *name, uint32_t *out)
+{
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(vm_states); i++) {
+        if (strcasecmp(vm_states[i].name, name) == 0) {
+            *out = vm_states[i].value;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *shape_event_type(uint32_t type)
+{
+    switch (type) {
+    case FLY__V1__EVENT_TYPE__EVENT_MACHINE_ADDED:
+        return "machine_added";
+    case FLY__V1__EVENT_TYPE__EVENT_MACHINE_RESIZED:
+        return "machine_resized";
+    case FLY__V1__EVENT_TYPE__EVENT_MACHINE_REMOVED:
+        return "machine_removed";
+    case FLY__V1__EVENT_TYPE__EVENT_VM_STARTED:
+        return "vm_started";
+    case FLY__V1__EVENT_TYPE__EVENT_VM_DESTROYED:
+        return "vm_destroyed";
+    default:
+        return "unknown";
+    }
+}
+
+json_t *shape_text(const char *text)
+{
+    char clean[RPC_TEXT_SIZE];
+
+    text_clean(text != NULL ? text : "", clean, sizeof clean);
+    return json_string(clean);
+}
+
+static json_t *number(uint64_t value)
+{
+    return json_integer(value <= INT64_MAX ? (json_int_t)value : INT64_MAX);
+}
+
+static json_t *text_or_null(const char *text)
+{
+    return text == NULL || text[0] == '\0' ? json_null() : shape_text(text);
+}
+
+static json_t *time_of(int64_t unix_ms)
+{
+    char text[FLY_TIME_TEXT_SIZE];
+
+    fly_time_format(unix_ms, text);
+    return json_string(text);
+}
+
+static json_t *key_of(ProtobufCBinaryData key)
+{
+    char text[FLY_KEY_TEXT_SIZE];
+
+    if (key.len != FLY_KEY_SIZE) {
+        return json_null();
+    }
+    fly_hex_encode(key.data, FLY_KEY_SIZE, text);
+    return json_string(text);
+}
+
+/* Takes the value over. A NULL (no memory) spoils the whole object: it becomes NULL. */
+static void put(json_t **object, const char *key, json_t *value)
+{
+    if (*object == NULL) {
+        json_decref(value);
+    } else if (json_object_set_new(*object, key, value) != 0) { /* it has freed the value */
+        json_decref(*object);
+        *object = NULL;
+    }
+}
+
+json_t *shape_region(const Fly__V1__Region *region)
+{
+    bool known = region->has_position != 0;
+    json_t *object = json_object();
+
+    put(&object, "code", shape_text(region->code));
+    put(&object, "city", text_or_null(region->city));
+    put(&object, "status", shape_text(region->status));
+    put(&object, "latitude", known ? json_real(region->latitude) : json_null());
+    put(&object, "longitude", known ? json_real(region->longitude) : json_null());
+    put(&object, "machines", number(region->machines));
+    put(&object, "cores_total", number(region->cores_total));
+    put(&object, "cores_free", number(region->cores_free));
+    put(&object, "memory_total_bytes", number(region->memory_total_bytes));
+    put(&object, "memory_free_bytes", number(region->memory_free_bytes));
+    return object;
+}
+
+json_t *shape_vm(const Fly__V1__Vm *vm)
+{
+    json_t *object = json_object();
+
+    put(&object, "id", shape_text(vm->id));
+    put(&object, "name", text_or_null(vm->name));
+    put(&object, "region", shape_text(vm->region));
+    put(&object, "machine", text_or_null(vm->machine));
+    put(&object, "cores", number(vm->cores));
+    put(&object, "memory_bytes", number(vm->memory_bytes));
+    put(&object, "state", json_string(shape_vm_state((uint32_t)vm->state)));
+    put(&object, "slice", shape_text(vm->slice));
+    put(&object, "seq", number(vm->seq));
+    put(&object, "key", key_of(vm->key));
+    put(&object, "created_at", time_of(vm->created_at_ms));
+    return object;
+}
+
+json_t *shape_event(const Fly__V1__Event *event, const char *incarnation, const char *cursor)
+{
+    json_t *object = json_object();
+
+    put(&object, "slice", shape_text(event->slice));
+    put(&object, "incarnation", shape_text(incarnation));
+    put(&object, "seq", number(event->seq));
+    put(&object, "type", json_string(shape_event_type((uint32_t)event->type)));
+    put(&object, "time", time_of(event->time_ms));
+    put(&object, "vm", text_or_null(event->vm));
+    put(&object, "machine", text_or_null(event->machine));
+    put(&object, "region", text_or_null(event->region));
+    if (event->vm != NULL && event->vm[0] != '\0') {
+        put(&object, "name", text_or_null(event->name));
+        put(&object, "state", json_string(shape_vm_state((uint32_t)event->state)));
+    }
+    put(&object, "cores", number(event->cores));
+    put(&object, "memory_bytes", number(event->memory_bytes));
+    put(&object, "machine_cores_free", number(event->machine_cores_free));
+    put(&object, "machine_memory_free_bytes", number(event->machine_memory_free_bytes));
+    if (cursor != NULL) {
+        put(&object, "cursor", shape_text(cursor));
+    }
+    return object;
+}
+
+json_t *shape_error(const struct failure *failure)
+{
+    json_t *object = json_object();
+    json_t *whole = json_object();
+
+    put(&object, "code", json_string(fly_status_name(failure->status)));
+    put(&object, "reason", json_string(reason_name(failure->reason)));
+    put(&object, "message", shape_text(failure->message));
+    put(&object, "retryable", json_boolean(failure->retryable));
+    put(&object, "hint", text_or_null(failure->hint));
+    put(&whole, "error", object);
+    return whole;
+}

@@ -1,0 +1,30 @@
+/*
+ * shape - the JSON and the words of regions, VMs, events and errors: a contract with programs.
+ *
+ * Strings are cleaned (text.h) on the way. Every json_t is the caller's; NULL: no memory.
+ */
+#ifndef FLY_CLIENT_SHAPE_H
+#define FLY_CLIENT_SHAPE_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "client/lib/session.h"
+
+json_t *shape_text(const char *text);
+json_t *shape_region(const Fly__V1__Region *region);
+json_t *shape_vm(const Fly__V1__Vm *vm);
+/* incarnation: its text in the stream's cursors. cursor: where to resume after this event; NULL:
+ * not known, left out. */
+json_t *shape_event(const Fly__V1__Event *event, const char *incarnation, const char *cursor);
+/* {"error": {"code", "reason", "message", "retryable", "hint"}} */
+json_t *shape_error(const struct failure *failure);
+
+/* "started"; "unknown" for numbers of a newer server. */
+const char *shape_vm_state(uint32_t state);
+/* By name, any case; false when there is no such state. */
+bool shape_vm_state_find(const char *name, uint32_t *out);
+/* "vm_started", "machine_added" … */
+const char *shape_event_type(uint32_t type);
+
+#endif

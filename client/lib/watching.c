@@ -1,0 +1,199 @@
+#include "client/lib/watching.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "proto/base/check.h"
+
+enum { SLICE_OF_TIME_MS = 200 }; /* so often an interrupt is looked for */
+
+enum fly_status watching_init(struct watching *watching, struct session *session, const char *since,
+                              const char *region, int64_t timeout_ms, struct fly_error *error)
+{
+    memset(watching, 0, sizeof *watching);
+    watching->session = session;
+    watching->region = region;
+    watching->timeout_ms = timeout_ms;
+    watching->pause_ms = WATCHING_PAUSE_MS;
+    if (!cursor_set(&watching->cursor, since)) {
+        return fly_error_set(error, FLY_INVALID_ARGUMENT,
+                             "'%.60s' is not a cursor (slice:incarnation:seq, with commas between)",
+                             since);
+    }
+    return FLY_OK;
+}
+
+void watching_fini(struct watching *watching)
+{
+    rpc_stream_close(watching->stream);
+    watching->stream = NULL;
+    rpc_reply_fini(&watching->reply);
+    failure_fini(&watching->failure);
+    watching->message = NULL;
+}
+
+/* What another connection cannot help. */
+static bool for_good(const struct watching *watching)
+{
+    const struct failure *failure = &watching->failure;
+
+    if (session_interrupted() || (!watching->was_connected && !failure->connected)) {
+        return true;
+    }
+    switch (failure->status) {
+    case FLY_INVALID_ARGUMENT:
+    case FLY_NOT_FOUND:
+    case FLY_PERMISSION_DENIED:
+    case FLY_UNAUTHENTICATED:
+    case FLY_OUT_OF_RANGE:
+    case FLY_UNIMPLEMENTED:
+        return true;
+    case FLY_OK:
+    case FLY_CANCELLED:
+    case FLY_UNKNOWN:
+    case FLY_DEADLINE_EXCEEDED:
+    case FLY_ALREADY_EXISTS:
+    case FLY_RESOURCE_EXHAUSTED:
+    case FLY_FAILED_PRECONDITION:
+    case FLY_ABORTED:
+    case FLY_INTERNAL:
+    case FLY_UNAVAILABLE:
+    case FLY_DATA_LOSS:
+        return false;
+    }
+    return false;
+}
+
+static enum fly_status open_stream(struct watching *watching)
+{
+    Fly__V1__WatchRequest request = FLY__V1__WATCH_REQUEST__INIT;
+    struct fly_error error = {0};
+    enum fly_status status;
+
+    status = session_connect(watching->session, watching->timeout_ms, &watching->failure);
+    if (status != FLY_OK) {
+        return status;
+    }
+    request.since = watching->cursor.text;
+    request.region = (char *)(uintptr_t)watching->region;
+    status = rpc_stream_open(&watching->stream, watching->session->channel, &rpc_edge_watch,
+                             &request.base, NULL, &error);
+    if (status != FLY_OK) {
+        watching->stream = NULL;
+        watching->failure = (struct failure){.status = status, .connected = true};
+        (void)fly_copy_string(watching->failure.message, sizeof watching->failure.message,
+                              error.text);
+        return status;
+    }
+    watching->floor = watching->cursor;
+    watching->was_connected = true;
+    return FLY_OK;
+}
+
+static enum watching_step lost(struct watching *watching)
+{
+    rpc_stream_close(watching->stream);
+    watching->stream = NULL;
+    watching->lost = true;
+    watching->losses++;
+    return for_good(watching) ? WATCHING_END : WATCHING_LOST;
+}
+
+/* A stream that ended well has ended all the same: a watch has no end of its own. */
+static void failure_of_end(struct watching *watching)
+{
+    failure_fini(&watching->failure);
+    failure_from_reply(&watching->failure, &watching->reply);
+    if (watching->failure.status == FLY_OK) {
+        watching->failure.status = FLY_UNAVAILABLE;
+        (void)fly_copy_string(watching->failure.message, sizeof watching->failure.message,
+                              "the edge ended the stream");
+    }
+}
+
+enum watching_step watching_next(struct watching *watching)
+{
+    rpc_reply_fini(&watching->reply);
+    watching->message = NULL;
+    if (watching->stream == NULL) {
+        bool again = watching->lost;
+        if (again) {
+            int64_t pause_ms = watching->pause_ms / 2 +
+                               (int64_t)fly_rng_below(&watching->session->rng,
+                                                      (uint64_t)watching->pause_ms / 2 + 1);
+            watching->pause_ms = watching->pause_ms * 2 < WATCHING_PAUSE_MAX_MS
+                                     ? watching->pause_ms * 2
+                                     : WATCHING_PAUSE_MAX_MS;
+            (void)session_pause(pause_ms);
+        }
+        failure_fini(&watching->failure);
+        if (session_interrupted()) {
+            return WATCHING_END;
+        }
+        if (open_stream(watching) != FLY_OK) {
+            return lost(watching);
+        }
+        watching->lost = false;
+        watching->losses = 0;
+        if (again) {
+            return WATCHING_BACK;
+        }
+    }
+    for (;;) {
+        enum rpc_next next = rpc_stream_next(watching->stream, SLICE_OF_TIME_MS, &watching->reply);
+        if (session_interrupted()) {
+            return WATCHING_END;
+        }
+        if (next == RPC_NEXT_END) {
+            failure_of_end(watching);
+            return lost(watching);
+        }
+        if (next == RPC_NEXT_MESSAGE) {
+            watching->message = (const Fly__V1__WatchReply *)watching->reply.message;
+            watching->pause_ms = WATCHING_PAUSE_MS;
+            return WATCHING_MESSAGE;
+        }
+        rpc_reply_fini(&watching->reply);
+    }
+}
+
+/* The incarnation as this batch's cursor writes it; in hex, if the cursor does not know the slice.
+ */
+static void incarnation_text(const Fly__V1__WatchReply *message, const Fly__V1__Event *event,
+                             char out[static CURSOR_WORD_SIZE])
+{
+    static struct cursor batch; /* large; one thread */
+    uint64_t ignored;
+
+    if (!cursor_set(&batch, message->cursor) || !cursor_find(&batch, event->slice, out, &ignored)) {
+        (void)snprintf(out, CURSOR_WORD_SIZE, "%016llx", (unsigned long long)event->incarnation);
+    }
+}
+
+bool watching_take(struct watching *watching, const Fly__V1__Event *event,
+                   char incarnation[static CURSOR_WORD_SIZE])
+{
+    char known[CURSOR_WORD_SIZE];
+    uint64_t seq = 0;
+
+    incarnation_text(watching->message, event, incarnation);
+    if (cursor_find(&watching->floor, event->slice, known, &seq) &&
+        strcmp(known, incarnation) == 0 && event->seq <= seq) {
+        return false;
+    }
+    (void)cursor_put(&watching->cursor, event->slice, incarnation, event->seq);
+    return true;
+}
+
+void watching_taken(struct watching *watching)
+{
+    const Fly__V1__WatchReply *message = watching->message;
+
+    if (message->reset) {
+        watching->floor.text[0] = '\0';
+    }
+    /* parts of a snapshot before the last have none: a break there must start it over */
+    if (message->cursor[0] != '\0') {
+        (void)cursor_set(&watching->cursor, message->cursor);
+    }
+}

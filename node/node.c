@@ -1,0 +1,391 @@
+#include "node/node.h"
+
+#include <signal.h>
+#include <sodium.h>
+#include <sys/mman.h>
+
+#include "node/node_parts.h"
+#include "proto/base/bytes.h"
+#include "proto/base/check.h"
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+#include "proto/rpc/batch.h"
+
+static struct owner_now read_clocks(void)
+{
+    return (struct owner_now){.boot_ms = fly_clock_boot_ms(), .wall_ms = fly_clock_wall_ms()};
+}
+
+/* --- the loop's thread --- */
+
+/* The lane of cancels is taken before those of calls: a call that was given up while it waited has
+ * had its letter, and nobody would end it later. */
+static void deliver_call(struct node *n, struct rpc_call *call, struct owner_now now)
+{
+    if (rpc_call_cancelled(call)) {
+        rpc_call_fail(call, FLY_CANCELLED, "given up before it was begun",
+                      (struct fly_bytes){.size = 0});
+    } else {
+        front_call(n->front, call, now);
+    }
+}
+
+static void deliver(struct node *n, const struct mail *letter, struct owner_now now)
+{
+    switch (letter->kind) {
+    case MAIL_HELLO:
+        front_hello(n->front, letter->what, now);
+        break;
+    case MAIL_CALL:
+        deliver_call(n, letter->what, now);
+        break;
+    case MAIL_CANCEL:
+        front_cancel(n->front, letter->what);
+        rpc_call_drop(letter->what);
+        break;
+    case MAIL_WRITABLE:
+        front_writable(n->front, letter->what);
+        rpc_call_drop(letter->what);
+        break;
+    case MAIL_PEER_GONE:
+        front_peer_gone(n->front, letter->what);
+        break;
+    default:
+        FLY_UNREACHABLE();
+    }
+}
+
+/* True: a lane may hold more than was taken. */
+static bool take_mail(struct node *n, struct owner_now now)
+{
+    struct mail letters[TAKE_MAX];
+    bool more = false;
+
+    for (unsigned lane = 0; lane < MAIL_LANES; lane++) {
+        uint32_t count = 0;
+        do {
+            count = mailbox_take(&n->mailbox, (enum mail_lane)lane, letters, TAKE_MAX);
+            for (uint32_t i = 0; i < count; i++) {
+                deliver(n, &letters[i], now);
+            }
+        } while (lane == MAIL_CONTROL && count == TAKE_MAX);
+        more |= count == TAKE_MAX;
+    }
+    return more;
+}
+
+static void begin_serving(struct node *n);
+static void begin_close(struct node *n);
+static void let_go(struct node *n);
+
+static void step_phase(struct node *n, struct owner_now now)
+{
+    if (n->reconcile.active && reconcile_step(&n->reconcile, n->host, now)) {
+        n->reconcile.active = false;
+        fly_log_info("inventory.applied", F_U64("added", n->reconcile.added),
+                     F_U64("resized", n->reconcile.resized), F_U64("removed", n->reconcile.removed),
+                     F_U64("refused", n->reconcile.refused));
+        if (n->phase == STARTING) {
+            begin_serving(n);
+        }
+    }
+    if (n->phase == DRAINING && (front_idle(n->front) || now.boot_ms >= n->drain_until_ms)) {
+        begin_close(n);
+    }
+}
+
+static void arm_timer(struct node *n, struct owner_now now, bool soon)
+{
+    int64_t due_ms = front_deadline(n->front);
+    int64_t host_ms = host_deadline(n->host);
+
+    due_ms = host_ms < due_ms ? host_ms : due_ms;
+    if (n->phase == DRAINING && n->drain_until_ms < due_ms) {
+        due_ms = n->drain_until_ms;
+    }
+    if (soon) {
+        due_ms = now.boot_ms;
+    }
+    if (due_ms == INT64_MAX) {
+        (void)uv_timer_stop(&n->timer);
+        return;
+    }
+    uint64_t delay = due_ms > now.boot_ms ? (uint64_t)(due_ms - now.boot_ms) : 0;
+    FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, delay, 0) == 0);
+}
+
+static void turn(struct node *n)
+{
+    struct owner_now now = read_clocks();
+
+    if (n->phase == CLOSED) {
+        let_go(n);
+    }
+    if (n->phase >= CLOSING) {
+        return;
+    }
+    rpc_batch_begin();
+    host_turn(n->host, now);
+    bool more = take_mail(n, now);
+    front_turn(n->front, now);
+    step_phase(n, now);
+    if (n->phase < CLOSING) {
+        host_turn(n->host, now);
+        front_turn(n->front, now);
+        atomic_store(&n->serving, n->phase == SERVING && host_serving(n->host));
+        arm_timer(n, now, more);
+    }
+    rpc_batch_end();
+}
+
+static void on_check(uv_check_t *check)
+{
+    turn(check->data);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    turn(timer->data);
+}
+
+static void on_woken(uv_async_t *wake)
+{
+    (void)wake; /* the turn follows in this iteration's check phase */
+}
+
+/* --- the host's hooks --- */
+
+static void host_answer(void *user, const struct owner_answer *answer)
+{
+    struct node *n = user;
+
+    if ((answer->ticket >> 62) == 1) {
+        reconcile_answer(&n->reconcile, answer);
+    } else {
+        front_answer(n->front, answer, read_clocks());
+    }
+}
+
+static void host_event(void *user, const struct event *event)
+{
+    struct node *n = user;
+
+    front_event(n->front, event);
+}
+
+static void host_ready(void *user)
+{
+    struct node *n = user;
+    const struct slice_totals *sum = slice_totals(owner_state(host_owner(n->host)));
+
+    fly_log_info("slice.ready", F_U64("term", sum->term), F_U64("seq", sum->seq),
+                 F_U64("vms", sum->vms_started), F_U64("machines", sum->machines));
+    if (n->phase == STARTING || n->reconcile.active) {
+        reconcile_begin(&n->reconcile, &n->inventory, n->host);
+    }
+}
+
+static void begin_drain(struct node *n);
+
+static void host_fatal(void *user, const struct fly_error *error)
+{
+    struct node *n = user;
+
+    fly_log_error("slice.refused", F_STR("error", error->text));
+    n->exit_code = 1;
+    if (n->phase < DRAINING && n->host != NULL) {
+        begin_drain(n);
+    }
+}
+
+/* --- starting --- */
+
+static void begin_serving(struct node *n)
+{
+    struct fly_error error;
+
+    if (node_listen(n, &error) != FLY_OK) {
+        fly_log_error("rpc.refused", F_STR("error", error.text));
+        n->exit_code = 1;
+        begin_drain(n);
+        return;
+    }
+    n->phase = SERVING;
+    fly_log_info("node.serving", F_STR("rpc", rpc_server_url(n->server, 0)), F_STR("node", n->name),
+                 F_STR("cluster", n->identity.record.id));
+}
+
+static enum fly_status node_open(struct node *n, struct fly_error *error)
+{
+    const struct host_config host = {.dir = n->slice_dir,
+                                     .loop = &n->loop,
+                                     .tag = n->identity.record.root_tag,
+                                     .root_tag = n->identity.record.root_tag,
+                                     .hooks = {.answer = host_answer,
+                                               .event = host_event,
+                                               .ready = host_ready,
+                                               .fatal = host_fatal},
+                                     .user = n};
+    enum fly_status status = node_make_slice_dir(n, error);
+
+    if (status != FLY_OK) {
+        return status;
+    }
+    node_make_catalog(n);
+    node_make_front(n);
+    status = host_open(&n->host, &host, error);
+    if (status == FLY_OK) {
+        front_attach(n->front, n->host);
+    }
+    return status;
+}
+
+/* --- stopping --- */
+
+static void begin_drain(struct node *n)
+{
+    if (n->phase >= DRAINING) {
+        return;
+    }
+    fly_log_info("node.stopping", F_U64("exit_code", n->exit_code));
+    n->phase = DRAINING;
+    n->drain_until_ms = fly_clock_boot_ms() + DRAIN_MS;
+    atomic_store(&n->serving, false);
+    if (n->server != NULL) {
+        rpc_server_drain(n->server);
+    }
+    front_stop(n->front);
+    arm_timer(n, read_clocks(), true);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    (void)number;
+    begin_drain(handle->data);
+}
+
+/* Letters that came while the node closed: calls and connections get their end. */
+static void empty_mailbox(struct node *n)
+{
+    bool more = true;
+
+    while (more) {
+        more = take_mail(n, read_clocks());
+    }
+}
+
+/* The log is closed; the connections may not be: nng's threads let go of them one by one. */
+static void let_go(struct node *n)
+{
+    empty_mailbox(n);
+    if (n->server != NULL && !rpc_server_idle(n->server)) {
+        FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, LET_GO_MS, 0) == 0);
+        return;
+    }
+    rpc_server_destroy(n->server);
+    n->server = NULL;
+    empty_mailbox(n);
+    n->phase = GONE;
+    uv_close((uv_handle_t *)&n->check, NULL);
+    uv_close((uv_handle_t *)&n->timer, NULL);
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(n->signals); i++) {
+        uv_close((uv_handle_t *)&n->signals[i], NULL);
+    }
+    uv_close((uv_handle_t *)&n->mailbox.wake, NULL);
+}
+
+static void on_host_closed(void *user)
+{
+    struct node *n = user;
+
+    n->host = NULL;
+    n->phase = CLOSED;
+    FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, 0, 0) == 0);
+}
+
+static void begin_close(struct node *n)
+{
+    n->phase = CLOSING;
+    front_abandon(n->front, read_clocks());
+    if (n->server != NULL) {
+        rpc_server_close(n->server);
+    }
+    host_close(n->host, on_host_closed);
+}
+
+static void node_free(struct node *n)
+{
+    front_destroy(n->front);
+    if (n->catalog_memory != NULL) {
+        (void)munmap(n->catalog_memory, n->catalog_bytes);
+    }
+    inventory_fini(&n->inventory);
+    identity_close(&n->identity);
+}
+
+static void watch_signals(struct node *n)
+{
+    static const int numbers[] = {SIGTERM, SIGINT};
+
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(numbers); i++) {
+        FLY_CHECK(uv_signal_init(&n->loop, &n->signals[i]) == 0);
+        n->signals[i].data = n;
+        FLY_CHECK(uv_signal_start(&n->signals[i], on_signal, numbers[i]) == 0);
+    }
+}
+
+static void open_loop(struct node *n)
+{
+    const struct mailbox_config mailbox = {.lane_max = {[MAIL_CONTROL] = CONTROL_LANE_MAX,
+                                                        [MAIL_FINISH] = FINISH_LANE_MAX,
+                                                        [MAIL_START] = START_LANE_MAX},
+                                           .loop = &n->loop,
+                                           .woken = on_woken,
+                                           .user = n};
+
+    FLY_CHECK(uv_loop_init(&n->loop) == 0);
+    mailbox_init(&n->mailbox, &mailbox);
+    FLY_CHECK(uv_check_init(&n->loop, &n->check) == 0);
+    n->check.data = n;
+    FLY_CHECK(uv_check_start(&n->check, on_check) == 0);
+    FLY_CHECK(uv_timer_init(&n->loop, &n->timer) == 0);
+    n->timer.data = n;
+    FLY_CHECK(uv_timer_start(&n->timer, on_timer, 0, 0) == 0);
+    watch_signals(n);
+}
+
+static void close_loop(struct node *n)
+{
+    (void)uv_run(&n->loop, UV_RUN_DEFAULT);
+    mailbox_fini(&n->mailbox);
+    FLY_CHECK(uv_loop_close(&n->loop) == 0);
+}
+
+int node_run_dev(const struct node_config *config)
+{
+    static struct node node; /* a megabyte of tables: not the stack's */
+    struct node *n = &node;
+    struct fly_error error;
+
+    n->config = config;
+    (void)fly_copy_string(n->name, sizeof n->name, "dev");
+    FLY_CHECK(sodium_init() >= 0);
+    if (node_load_inventory(n, &error) != FLY_OK ||
+        identity_open(config->state, fly_clock_wall_ms(), &n->identity, &error) != FLY_OK) {
+        fly_log_error("node.refused", F_STR("error", error.text));
+        inventory_fini(&n->inventory);
+        return 1;
+    }
+    open_loop(n);
+    if (node_open(n, &error) != FLY_OK) {
+        fly_log_error("node.refused", F_STR("error", error.text));
+        n->exit_code = 1;
+        on_host_closed(n);
+    } else if (n->exit_code != 0) {
+        begin_drain(n);
+    }
+    close_loop(n);
+    node_free(n);
+    fly_log_info("node.stopped", F_I64("exit_code", n->exit_code));
+    return n->exit_code;
+}

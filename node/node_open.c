@@ -1,0 +1,94 @@
+/*
+ * node_open - what a node makes before its loop runs: inventory, catalog, the slice's folder,
+ * front.
+ */
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "node/node_parts.h"
+#include "proto/base/bytes.h"
+#include "proto/base/check.h"
+#include "proto/base/log.h"
+
+static void log_warnings(const struct inventory *inventory)
+{
+    for (size_t i = 0; i < inventory->warning_count; i++) {
+        fly_log_warn("inventory.warning", F_STR("text", inventory->warnings[i]));
+    }
+    if (inventory->warnings_lost > 0) {
+        fly_log_warn("inventory.warnings_lost", F_U64("count", inventory->warnings_lost));
+    }
+}
+
+enum fly_status node_load_inventory(struct node *n, struct fly_error *error)
+{
+    enum fly_status status = inventory_load_regions(&n->inventory, n->config->regions_file, error);
+
+    if (status == FLY_OK) {
+        status = inventory_load_machines(&n->inventory, n->config->machines, error);
+    }
+    log_warnings(&n->inventory);
+    return status;
+}
+
+void node_make_catalog(struct node *n)
+{
+    const struct catalog_config config = {.regions_max = INVENTORY_REGIONS_MAX,
+                                          .machines_max = INVENTORY_MACHINES_MAX,
+                                          .hash_seed = randombytes_random()};
+
+    n->catalog_bytes = catalog_size(&config);
+    n->catalog_memory = mmap(NULL, n->catalog_bytes, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    FLY_CHECK(n->catalog_memory != MAP_FAILED);
+    n->catalog = catalog_init(n->catalog_memory, &config);
+    for (size_t i = 0; i < n->inventory.region_count; i++) {
+        const struct inventory_region *from = &n->inventory.regions[i];
+        struct catalog_region to = {.latitude = from->latitude,
+                                    .longitude = from->longitude,
+                                    .has_position = from->has_position};
+        (void)fly_copy_string(to.code, sizeof to.code, from->code);
+        (void)fly_copy_string(to.city, sizeof to.city, from->city);
+        (void)fly_copy_string(to.country, sizeof to.country, from->country);
+        (void)fly_copy_string(to.status, sizeof to.status, from->status);
+        FLY_CHECK(catalog_put_region(n->catalog, &to) == FLY_OK);
+    }
+}
+
+enum fly_status node_make_slice_dir(struct node *n, struct fly_error *error)
+{
+    char parent[JOURNAL_DIR_MAX];
+    int parent_size = snprintf(parent, sizeof parent, "%s/slices", n->config->state);
+    int size = snprintf(n->slice_dir, sizeof n->slice_dir, "%s/slices/%06x", n->config->state,
+                        n->identity.record.root_tag);
+
+    if (parent_size < 0 || size < 0 || (size_t)size >= sizeof n->slice_dir) {
+        return fly_error_set(error, FLY_INVALID_ARGUMENT, "state: the path is too long");
+    }
+    if ((mkdir(parent, 0700) != 0 && errno != EEXIST) ||
+        (mkdir(n->slice_dir, 0700) != 0 && errno != EEXIST)) {
+        return fly_error_set(error, FLY_UNAVAILABLE, "%s: %s", n->slice_dir, strerror(errno));
+    }
+    return FLY_OK;
+}
+
+void node_make_front(struct node *n)
+{
+    struct front_config config = {
+        .cluster_id = n->identity.record.id,
+        .node_name = n->name,
+        .tag = n->identity.record.root_tag,
+        .root_tag = n->identity.record.root_tag,
+        .catalog = n->catalog,
+        .gate = {.issuer_count = 1, .verify_per_s = VERIFY_PER_S, .verify_burst = VERIFY_BURST}};
+
+    _Static_assert(sizeof config.gate.cluster == sizeof n->identity.record.id, "one form of id");
+    memcpy(config.gate.cluster, n->identity.record.id, sizeof config.gate.cluster);
+    config.gate.issuers[0] = n->identity.record.issuer;
+    randombytes_buf(config.gate.hash_key, sizeof config.gate.hash_key);
+    n->front = front_create(&config);
+}

@@ -1,0 +1,40 @@
+/*
+ * reconcile - makes the slice's machines what the inventory says, by log entries (DESIGN 4.10).
+ *
+ * The inventory founds the slice once; later differences are entries: add, resize, remove. A remove
+ * or a shrink that its VMs do not allow is refused by the owner and reported, not forced. Shell.
+ */
+#ifndef FLY_NODE_RECONCILE_H
+#define FLY_NODE_RECONCILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "node/host.h"
+#include "node/inventory.h"
+#include "node/slice/limits.h"
+
+struct reconcile {
+    const struct inventory *inventory;
+    size_t next_machine;                       /* of the inventory */
+    uint32_t next_slot;                        /* of the slice, for removes */
+    uint8_t unmatched[SLICE_MACHINES_MAX / 8]; /* slots there at the start, not in the inventory */
+    uint32_t waiting;                          /* calls not answered yet */
+    uint32_t added;
+    uint32_t resized;
+    uint32_t removed;
+    uint32_t refused;
+    bool unknown; /* the log failed under it: begin again */
+    bool active;
+};
+
+/* Tickets with this bit (and not bit 63) are reconcile's. */
+#define RECONCILE_TICKET (UINT64_C(1) << 62)
+
+/* Starts over; the host must be ready. */
+void reconcile_begin(struct reconcile *r, const struct inventory *inventory, struct host *host);
+/* Makes as many calls as may wait at once. True: all differences were made and answered. */
+bool reconcile_step(struct reconcile *r, struct host *host, struct owner_now now);
+void reconcile_answer(struct reconcile *r, const struct owner_answer *answer);
+
+#endif

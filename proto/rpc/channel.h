@@ -1,0 +1,139 @@
+/*
+ * channel - the calling side: one connection to a server, many calls in flight. Any thread.
+ *
+ * A client:
+ *
+ *     struct rpc_channel *channel;
+ *     struct fly_error error;
+ *     struct rpc_reply reply;
+ *     Fly__V1__EchoMessage ping = FLY__V1__ECHO_MESSAGE__INIT;
+ *
+ *     if (rpc_channel_open(&channel, &(struct rpc_channel_config){.url = "tcp://127.0.0.1:7401"},
+ *                          &error) != FLY_OK) {
+ *         errx(69, "%s", error.text);
+ *     }
+ *     if (rpc_channel_call(channel, &rpc_health_echo, &ping.base, NULL, &reply) == FLY_OK) {
+ *         const Fly__V1__EchoMessage *pong = (const Fly__V1__EchoMessage *)reply.message;
+ *         printf("%zu bytes back\n", pong->payload.len);
+ *     }
+ *     rpc_reply_fini(&reply);
+ *     rpc_channel_close(channel);
+ *
+ * Semantics are gRPC's (doc/statuscodes.md): a call ends exactly once, with one of the 17 codes.
+ * A broken connection ends every call in flight with UNAVAILABLE; nothing reconnects or retries
+ * here, because only the caller knows what may be done twice: see rpc_reply.sent.
+ *
+ * The process must not fork() without exec after the first call (nng refuses).
+ */
+#ifndef FLY_RPC_CHANNEL_H
+#define FLY_RPC_CHANNEL_H
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/base/bytes.h"
+#include "proto/base/status.h"
+#include "proto/rpc/batch.h"
+#include "proto/rpc/method.h"
+#include "proto/wire/frame.h"
+
+struct rpc_channel;
+struct rpc_stream;
+
+struct rpc_channel_config {
+    const char *url;            /* tcp://ADDRESS:PORT (numeric) or ipc:///path */
+    struct fly_bytes hello;     /* payload of HELLO: a packed fly.v1.Hello; may be empty */
+    int64_t connect_timeout_ms; /* for all of rpc_channel_open; 0: 5,000 */
+    int64_t keepalive_ms;       /* PING after so much silence, dead after twice that; 0: 10,000 */
+    uint32_t calls_max;         /* in flight; 0: 1,024; the server's own limit counts too */
+    uint32_t frame_max;         /* largest frame taken; 0: 1 MiB */
+    uint32_t out_max;           /* bytes waiting to be sent; 0: 4 MiB; past it calls are refused */
+    uint32_t stream_window;     /* bytes a stream may send ahead of its reader; 0: 64 KiB */
+};
+
+struct rpc_call_options {
+    int64_t timeout_ms;       /* 0: none. Travels as remaining time */
+    struct frame_trace trace; /* all zero: none */
+};
+
+enum { RPC_TEXT_SIZE = FRAME_TEXT_MAX + 1 };
+
+/* How a call ended. Owns its memory: rpc_reply_fini. */
+struct rpc_reply {
+    enum fly_status status;
+    /* false: certainly not executed. The request never left this process, or the server's RPC
+     * layer said that it turned it away before any handler saw it. */
+    bool sent;
+    char text[RPC_TEXT_SIZE];        /* for a person; empty when OK */
+    struct fly_bytes detail;         /* a packed fly.v1.Refusal, or empty */
+    const ProtobufCMessage *message; /* of the method's reply type; NULL unless OK */
+    void *memory;                    /* where detail and message live */
+};
+
+/* Runs once, on an nng thread or the timer thread: it must not wait. The reply is lent: move it
+ * (rpc_reply_move) to keep it. Other calls may be started from here. */
+typedef void rpc_done(void *user, struct rpc_reply *reply);
+
+enum rpc_next {
+    RPC_NEXT_MESSAGE, /* reply->message is the next one */
+    RPC_NEXT_NOTHING, /* none within the timeout; the stream goes on */
+    RPC_NEXT_END,     /* reply->status says how; said again by every further call */
+};
+
+/*
+ * Connects, exchanges prefaces and HELLO, and waits for the answer.
+ * UNAVAILABLE: nobody listens, or not an RPC server. DEADLINE_EXCEEDED: it took too long.
+ * INVALID_ARGUMENT: url. Otherwise the server's own refusal (UNAUTHENTICATED …) and its words.
+ * Blocks; never on an nng thread.
+ */
+enum fly_status rpc_channel_open(struct rpc_channel **out, const struct rpc_channel_config *config,
+                                 struct fly_error *error);
+/* The same, but a refusal comes with its detail bytes. Finish `refusal` in every case. */
+enum fly_status rpc_channel_open_detailed(struct rpc_channel **out,
+                                          const struct rpc_channel_config *config,
+                                          struct rpc_reply *refusal);
+/* The server's answer to HELLO (a packed fly.v1.HelloReply); lives as long as the channel. */
+struct fly_bytes rpc_channel_hello(const struct rpc_channel *channel);
+/* Connected, and the server has not said that it goes away. */
+bool rpc_channel_alive(struct rpc_channel *channel);
+/* Ends calls in flight with CANCELLED (their callbacks have run on return) and frees the channel;
+ * its streams must have been closed before. NULL is fine. Blocks; never on an nng thread. */
+void rpc_channel_close(struct rpc_channel *channel);
+
+/* One call, waited for. Returns reply->status. `options` may be NULL. Never on an nng thread. */
+enum fly_status rpc_channel_call(struct rpc_channel *channel, const struct rpc_method *method,
+                                 const ProtobufCMessage *request,
+                                 const struct rpc_call_options *options, struct rpc_reply *reply);
+
+/*
+ * One call, not waited for. FLY_OK: `done` will run once. Anything else: it will not, and nothing
+ * left this process (UNAVAILABLE: connection gone or going; RESOURCE_EXHAUSTED: calls_max or
+ * out_max; INVALID_ARGUMENT: larger than the server takes). `id` (may be NULL) is for cancelling.
+ */
+enum fly_status rpc_channel_start(struct rpc_channel *channel, const struct rpc_method *method,
+                                  const ProtobufCMessage *request,
+                                  const struct rpc_call_options *options, rpc_done *done,
+                                  void *user, uint32_t *id);
+/* Ends that call with CANCELLED here and tells the server; nothing if it has ended already. */
+void rpc_channel_cancel(struct rpc_channel *channel, uint32_t id);
+
+/* A call of an RPC_STREAM method. The timeout of `options` bounds the whole stream. */
+enum fly_status rpc_stream_open(struct rpc_stream **out, struct rpc_channel *channel,
+                                const struct rpc_method *method, const ProtobufCMessage *request,
+                                const struct rpc_call_options *options, struct fly_error *error);
+/* Waits up to timeout_ms (0: not at all; negative: for ever). `reply` is always filled and always
+ * to be finished. One thread at a time per stream. */
+enum rpc_next rpc_stream_next(struct rpc_stream *stream, int64_t timeout_ms,
+                              struct rpc_reply *reply);
+/* Ends it with CANCELLED unless it has ended: any thread, also while another waits in next. */
+void rpc_stream_cancel(struct rpc_stream *stream);
+/* Cancels it if it has not ended, and frees it. NULL is fine. */
+void rpc_stream_close(struct rpc_stream *stream);
+
+/* Frees what a reply owns; a zeroed or finished one is fine. */
+void rpc_reply_fini(struct rpc_reply *reply);
+/* Hands a reply's memory over; `from` is left finished. */
+void rpc_reply_move(struct rpc_reply *to, struct rpc_reply *from);
+
+#endif

@@ -1,0 +1,242 @@
+#include "proto/rpc/link.h"
+
+#include <string.h>
+
+#include "proto/base/check.h"
+#include "proto/base/clock.h"
+
+static struct rpc_link *link_of(void *user)
+{
+    return user;
+}
+
+/* PONG or a mark answered; false: it cannot be answered, the peer does not read. */
+static bool link_own_frame(struct rpc_link *link, const struct frame *frame)
+{
+    bool fine = true;
+
+    rpc_link_lock(link);
+    if (frame->header.type == FRAME_PONG) {
+        transport_marked(link->transport, frame->header.arg);
+    } else {
+        struct frame_header pong = {.type = FRAME_PONG, .arg = frame->header.arg};
+        fine = rpc_link_put(link, pong, (struct fly_bytes){0}, (struct fly_bytes){0}, true) ==
+               RPC_PUT_DONE;
+    }
+    rpc_link_unlock(link);
+    transport_flush(link->transport);
+    return fine;
+}
+
+static bool take_frame(struct rpc_link *link, const struct frame *frame)
+{
+    switch (frame->header.type) {
+    case FRAME_VOID:
+        return true;
+    case FRAME_PING:
+    case FRAME_PONG:
+        return link_own_frame(link, frame);
+    default:
+        return link->events->frame(link, frame);
+    }
+}
+
+/* The preface's bytes, 0 while it is not whole, or SIZE_MAX. */
+static size_t take_preface(struct rpc_link *link, const uint8_t *data, size_t size)
+{
+    struct fly_error error = {.text = "no preface of ours"};
+
+    if (!frame_preface_begins(data, size)) {
+        link->events->violation(link, FRAME_BAD, error.text);
+        return SIZE_MAX;
+    }
+    if (size < FRAME_PREFACE_SIZE) {
+        return 0;
+    }
+    if (frame_preface_decode(data, &link->theirs, &error) != FLY_OK) {
+        link->events->violation(link, FRAME_BAD, error.text);
+        return SIZE_MAX;
+    }
+    link->preface_seen = true;
+    return link->events->preface(link) ? FRAME_PREFACE_SIZE : SIZE_MAX;
+}
+
+static size_t on_bytes(void *user, const uint8_t *data, size_t size, size_t *wanted)
+{
+    struct rpc_link *link = link_of(user);
+    size_t taken = 0;
+
+    atomic_store_explicit(&link->heard_ms, fly_clock_boot_ms(), memory_order_relaxed);
+    if (!link->preface_seen) {
+        taken = take_preface(link, data, size);
+        if (taken == 0 || taken == SIZE_MAX) {
+            *wanted = FRAME_PREFACE_SIZE;
+            return taken;
+        }
+    }
+    for (;;) {
+        struct frame frame;
+        size_t used = 0;
+        enum frame_step step =
+            frame_next(data + taken, size - taken, link->frame_max, &frame, &used);
+        if (step == FRAME_SHORT) {
+            *wanted = used;
+            return taken;
+        }
+        if (step == FRAME_READY && !take_frame(link, &frame)) {
+            step = FRAME_BAD;
+        }
+        if (step != FRAME_READY) {
+            link->events->violation(link, step,
+                                    step == FRAME_LARGE ? "a frame over the limit"
+                                                        : "a frame that breaks the protocol");
+            return SIZE_MAX;
+        }
+        taken += used;
+    }
+}
+
+static void on_closed(void *user)
+{
+    link_of(user)->events->closed(link_of(user));
+}
+
+static void on_drained(void *user)
+{
+    link_of(user)->events->drained(link_of(user));
+}
+
+static void on_disposed(void *user)
+{
+    link_of(user)->events->disposed(link_of(user));
+}
+
+static void write_mark(uint32_t number, uint8_t out[static TRANSPORT_MARK_SIZE])
+{
+    _Static_assert((int)TRANSPORT_MARK_SIZE == (int)FRAME_HEADER_SIZE, "a mark is a bare frame");
+    struct frame_header ping = {.type = FRAME_PING, .arg = number};
+
+    frame_header_encode(&ping, out);
+}
+
+struct transport_config rpc_link_transport_config(size_t out_max, bool hold_back)
+{
+    static const struct transport_events events = {
+        .received = on_bytes,
+        .closed = on_closed,
+        .drained = on_drained,
+        .disposed = on_disposed,
+        .mark = write_mark,
+    };
+
+    return (struct transport_config){.events = &events, .out_max = out_max, .hold_back = hold_back};
+}
+
+void rpc_link_init(struct rpc_link *link, struct transport *transport, uint32_t frame_max,
+                   const struct rpc_link_events *events)
+{
+    memset(link, 0, sizeof *link);
+    link->transport = transport;
+    link->events = events;
+    link->frame_max = frame_max;
+    atomic_init(&link->heard_ms, fly_clock_boot_ms());
+}
+
+void rpc_link_start(struct rpc_link *link, const struct frame_preface *ours)
+{
+    rpc_link_lock(link);
+    uint8_t *room = transport_reserve(link->transport, FRAME_PREFACE_SIZE, true);
+    if (room != NULL) {
+        frame_preface_encode(ours, room);
+    }
+    rpc_link_unlock(link);
+    transport_start(link->transport, link);
+    transport_flush(link->transport);
+}
+
+void rpc_link_lock(struct rpc_link *link)
+{
+    transport_lock(link->transport);
+}
+
+void rpc_link_unlock(struct rpc_link *link)
+{
+    transport_unlock(link->transport);
+}
+
+void rpc_link_hold(struct rpc_link *link)
+{
+    transport_hold(link->transport);
+}
+
+void rpc_link_drop(struct rpc_link *link)
+{
+    transport_drop(link->transport);
+}
+
+/* Header and meta in place; *room is where the body goes. */
+static enum rpc_put put_head(struct rpc_link *link, struct frame_header *header,
+                             struct fly_bytes meta, size_t body_size, bool urgent, uint8_t **room)
+{
+    size_t size = meta.size + body_size;
+    uint32_t size_max = link->preface_seen ? link->theirs.frame_max : FRAME_SIZE_MIN;
+
+    if (size > size_max) {
+        return RPC_PUT_LARGE;
+    }
+    *room = transport_reserve(link->transport, FRAME_HEADER_SIZE + size, urgent);
+    if (*room == NULL) {
+        return RPC_PUT_FULL;
+    }
+    header->size = (uint32_t)size;
+    header->meta_size = (uint16_t)meta.size;
+    frame_header_encode(header, *room);
+    *room += FRAME_HEADER_SIZE;
+    if (meta.size > 0) {
+        memcpy(*room, meta.data, meta.size);
+        *room += meta.size;
+    }
+    return RPC_PUT_DONE;
+}
+
+enum rpc_put rpc_link_put(struct rpc_link *link, struct frame_header header, struct fly_bytes meta,
+                          struct fly_bytes body, bool urgent)
+{
+    uint8_t *room = NULL;
+    enum rpc_put put = put_head(link, &header, meta, body.size, urgent, &room);
+
+    if (put == RPC_PUT_DONE && body.size > 0) {
+        memcpy(room, body.data, body.size);
+    }
+    return put;
+}
+
+enum rpc_put rpc_link_put_message(struct rpc_link *link, struct frame_header header,
+                                  struct fly_bytes meta, const ProtobufCMessage *message,
+                                  size_t body_size, bool urgent)
+{
+    uint8_t *room = NULL;
+    enum rpc_put put = put_head(link, &header, meta, body_size, urgent, &room);
+
+    if (put == RPC_PUT_DONE) {
+        FLY_CHECK(protobuf_c_message_pack(message, room) == body_size);
+    }
+    return put;
+}
+
+int64_t rpc_link_tick(struct rpc_link *link, int64_t now_ms, int64_t keepalive_ms)
+{
+    int64_t heard_ms = atomic_load_explicit(&link->heard_ms, memory_order_relaxed);
+
+    if (now_ms >= heard_ms + 2 * keepalive_ms) {
+        return 0;
+    }
+    if (now_ms < heard_ms + keepalive_ms) {
+        return heard_ms + keepalive_ms;
+    }
+    rpc_link_lock(link);
+    transport_probe(link->transport);
+    rpc_link_unlock(link);
+    transport_flush(link->transport);
+    return heard_ms + 2 * keepalive_ms;
+}

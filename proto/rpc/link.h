@@ -1,0 +1,74 @@
+/*
+ * link - one connection seen as frames: preface, frame splitting, PING and PONG, keepalive.
+ *
+ * What the server's connection and the client's channel have in common. It embeds in them; the
+ * transport's lock guards them, the transport's references keep them.
+ */
+#ifndef FLY_RPC_LINK_H
+#define FLY_RPC_LINK_H
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/rpc/transport.h"
+#include "proto/wire/frame.h"
+
+struct rpc_link;
+
+/* On nng threads; see transport.h for closed, drained, disposed. */
+struct rpc_link_events {
+    /* The other side's preface is known. False: cut. */
+    bool (*preface)(struct rpc_link *link);
+    /* A frame that is not the link's own business. False: a violation. */
+    bool (*frame)(struct rpc_link *link, const struct frame *frame);
+    /* The connection is about to be cut for what it sent. */
+    void (*violation)(struct rpc_link *link, enum frame_step why, const char *what);
+    void (*closed)(struct rpc_link *link);
+    void (*drained)(struct rpc_link *link);
+    void (*disposed)(struct rpc_link *link);
+};
+
+struct rpc_link {
+    struct transport *transport;
+    const struct rpc_link_events *events;
+    uint32_t frame_max;          /* that we take */
+    struct frame_preface theirs; /* once preface_seen */
+    bool preface_seen;
+    atomic_int_fast64_t heard_ms; /* when bytes came last */
+};
+
+enum rpc_put {
+    RPC_PUT_DONE,
+    RPC_PUT_FULL,  /* out-buffer full, or the connection is gone */
+    RPC_PUT_LARGE, /* over the other side's frame_max */
+};
+
+/* For transport_dial and transport_listen. */
+struct transport_config rpc_link_transport_config(size_t out_max, bool hold_back);
+
+/* Takes the caller's reference on the transport. */
+void rpc_link_init(struct rpc_link *link, struct transport *transport, uint32_t frame_max,
+                   const struct rpc_link_events *events);
+/* Says our preface and begins to read. */
+void rpc_link_start(struct rpc_link *link, const struct frame_preface *ours);
+
+void rpc_link_lock(struct rpc_link *link);
+void rpc_link_unlock(struct rpc_link *link);
+void rpc_link_hold(struct rpc_link *link);
+void rpc_link_drop(struct rpc_link *link);
+
+/* Under the lock. header->size is filled in; meta.size becomes meta_size. Flush afterwards. */
+enum rpc_put rpc_link_put(struct rpc_link *link, struct frame_header header, struct fly_bytes meta,
+                          struct fly_bytes body, bool urgent);
+/* The body is a message, packed in place; body_size is its packed size, known beforehand. */
+enum rpc_put rpc_link_put_message(struct rpc_link *link, struct frame_header header,
+                                  struct fly_bytes meta, const ProtobufCMessage *message,
+                                  size_t body_size, bool urgent);
+
+/* Keepalive: probes after keepalive_ms of silence. Returns when to look again, or 0 when twice
+ * that has passed and the connection is to be closed. Not under the lock. */
+int64_t rpc_link_tick(struct rpc_link *link, int64_t now_ms, int64_t keepalive_ms);
+
+#endif

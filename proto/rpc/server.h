@@ -1,0 +1,184 @@
+/*
+ * server - the answering side: connections, HELLO, calls, streams, limits, drain.
+ *
+ * A server, whole:
+ *
+ *     static void on_hello(void *user, struct rpc_hello *hello)
+ *     {
+ *         rpc_hello_accept(hello, (struct fly_bytes){0}, NULL);
+ *     }
+ *
+ *     static void on_call(void *user, struct rpc_call *call)
+ *     {
+ *         rpc_call_reply(call, rpc_call_request(call)); // an echo
+ *     }
+ *
+ *     int main(void)
+ *     {
+ *         static const struct rpc_method *const methods[] = {&rpc_health_echo};
+ *         static const char *const urls[] = {"tcp://127.0.0.1:7401"};
+ *         struct rpc_server *server;
+ *         struct fly_error error;
+ *
+ *         if (rpc_server_create(&server,
+ *                               &(struct rpc_server_config){.urls = urls,
+ *                                                           .url_count = 1,
+ *                                                           .methods = methods,
+ *                                                           .method_count = 1,
+ *                                                           .on_hello = on_hello,
+ *                                                           .on_call = on_call},
+ *                               &error) != FLY_OK) {
+ *             errx(1, "%s", error.text);
+ *         }
+ *         pause();
+ *         rpc_server_destroy(server);
+ *     }
+ *
+ * Callbacks run on nng's few task threads (or on the thread that accepts a HELLO, finishes the last
+ * call, or on the timer thread): they must not wait. A request is checked against its descriptor
+ * and unpacked into a bounded arena before on_call sees it; a late, malformed, unknown or excess
+ * call is answered by the library and counted.
+ *
+ * A call belongs to the application from on_call until it finishes it (rpc_call_reply or
+ * rpc_call_fail, exactly once, from any thread). Until then the pointer stays valid, whatever
+ * happens to the connection; afterwards it is gone, unless held (rpc_call_hold).
+ */
+#ifndef FLY_RPC_SERVER_H
+#define FLY_RPC_SERVER_H
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/base/bytes.h"
+#include "proto/base/status.h"
+#include "proto/rpc/batch.h"
+#include "proto/rpc/method.h"
+#include "proto/wire/frame.h"
+
+struct rpc_server;
+struct rpc_hello;
+struct rpc_call;
+
+enum { RPC_SERVER_URLS_MAX = 8, RPC_REMOTE_SIZE = 64 };
+
+struct rpc_server_config {
+    const char *const *urls; /* tcp://ADDRESS:PORT (numeric; port 0: any) or ipc:///path */
+    size_t url_count;
+    const struct rpc_method *const *methods; /* borrowed for the server's life */
+    size_t method_count;
+
+    void *user; /* of the callbacks */
+    /* A connection says who it is: accept or refuse, here or later, from any thread. NULL: all are
+     * accepted as nobody. */
+    void (*on_hello)(void *user, struct rpc_hello *hello);
+    void (*on_call)(void *user, struct rpc_call *call);
+    /* The caller no longer wants this call (or died): finish it soon. It may finish on another
+     * thread at this very moment: hold it to post it. May be NULL. */
+    void (*on_cancel)(void *user, struct rpc_call *call);
+    /* A stream whose rpc_call_send was refused can send again. May be NULL. */
+    void (*on_writable)(void *user, struct rpc_call *call);
+    /* The connection is gone and its last call finished: once for each accepted non-NULL peer. */
+    void (*on_peer_gone)(void *user, void *peer);
+
+    /* Limits; 0 means the value in brackets. */
+    uint32_t connections_max;     /* [1,024] more are closed at once */
+    uint32_t calls_max;           /* [256] in flight on one connection */
+    uint32_t frame_max;           /* [1 MiB] */
+    uint32_t arena_max;           /* [4 MiB] an unpacked request */
+    uint32_t out_max;             /* [4 MiB] bytes one connection may have waiting to be sent */
+    int64_t handshake_timeout_ms; /* [2,000] from accept until HELLO was answered */
+    int64_t keepalive_ms;         /* [30,000] PING after so much silence, closed after twice that */
+};
+
+/* Since the start; `connections` and `calls_active` are now. */
+struct rpc_server_counters {
+    uint64_t accepted;    /* connections taken */
+    uint64_t connections; /* open now */
+    uint64_t refused;     /* connections over the limit */
+    uint64_t hellos_refused;
+    uint64_t handshakes_late; /* closed on the handshake deadline */
+    uint64_t keepalives_lost; /* closed on silence, or on a reader that stopped */
+    uint64_t violations;      /* closed on a frame that no client of ours sends */
+    uint64_t oversize;        /* of them: a frame over frame_max */
+    uint64_t calls;           /* REQ frames */
+    uint64_t calls_active;    /* at the application now */
+    uint64_t calls_finished;  /* by the application */
+    uint64_t malformed;       /* requests that failed the check against their descriptor */
+    uint64_t unknown_methods;
+    uint64_t unauthenticated;
+    uint64_t excess;    /* over calls_max */
+    uint64_t late;      /* deadline passed before dispatch: not executed */
+    uint64_t cancelled; /* by CANCEL */
+    uint64_t orphaned;  /* finished after their caller had gone or given up */
+    uint64_t stale;     /* CANCEL or WINDOW for a call that had ended */
+    uint64_t bytes_in;
+    uint64_t bytes_out;
+};
+
+/*
+ * Listens on every url, or on none: UNAVAILABLE (address in use …), INVALID_ARGUMENT (url, table).
+ * The config is copied, what it points to is borrowed (methods) or not kept (urls).
+ */
+enum fly_status rpc_server_create(struct rpc_server **out, const struct rpc_server_config *config,
+                                  struct fly_error *error);
+/* The i-th url with the port that was bound. */
+const char *rpc_server_url(const struct rpc_server *server, size_t index);
+/* Stops accepting, tells every peer to go away (GOAWAY) and refuses new calls as not executed;
+ * calls in flight go on. Returns at once; from any thread but nng's. */
+void rpc_server_drain(struct rpc_server *server);
+/* Cuts every connection (on_cancel for its calls, on_peer_gone). Returns at once; drains first. */
+void rpc_server_close(struct rpc_server *server);
+/* No connection is left and no call is at the application. */
+bool rpc_server_idle(struct rpc_server *server);
+/* Closes, waits until idle — so the application's calls must be finished, by now or by another
+ * thread — and frees. Blocks; never on an nng thread. NULL is fine. */
+void rpc_server_destroy(struct rpc_server *server);
+struct rpc_server_counters rpc_server_counters(struct rpc_server *server);
+
+/* HELLO's payload, valid until it is answered. */
+struct fly_bytes rpc_hello_bytes(const struct rpc_hello *hello);
+/* "127.0.0.1:40312", "[::1]:40312" or "ipc": for logs and limits. Valid until it is answered. */
+const char *rpc_hello_remote(const struct rpc_hello *hello);
+/* Exactly one of the two, once. `reply` is copied. `peer` is yours: rpc_call_peer gives it back,
+ * on_peer_gone ends it (even if the connection had died already). NULL: nobody — only RPC_OPEN
+ * methods run, the others are refused with UNAUTHENTICATED. Calls that waited are dispatched
+ * before this returns. */
+void rpc_hello_accept(struct rpc_hello *hello, struct fly_bytes reply, void *peer);
+/* Tells the client why and closes. `status` is not FLY_OK; `detail` ≤ 16 KiB is copied. */
+void rpc_hello_refuse(struct rpc_hello *hello, enum fly_status status, const char *text,
+                      struct fly_bytes detail);
+
+const struct rpc_method *rpc_call_method(const struct rpc_call *call);
+/* Of the method's request type; lives as long as the call. */
+const ProtobufCMessage *rpc_call_request(const struct rpc_call *call);
+void *rpc_call_peer(const struct rpc_call *call);
+/* CLOCK_BOOTTIME in ms, 0: none. Check it again with a fresh clock after your own queue. */
+int64_t rpc_call_deadline_ms(const struct rpc_call *call);
+const struct frame_trace *rpc_call_trace(const struct rpc_call *call);
+/* A slot for the application; NULL at first. Not synchronised. */
+void *rpc_call_user(const struct rpc_call *call);
+void rpc_call_set_user(struct rpc_call *call, void *user);
+/* The caller gave up or is gone: what is sent now reaches nobody. Any thread. */
+bool rpc_call_cancelled(const struct rpc_call *call);
+/* Already finished: only a holder can see this. Any thread. */
+bool rpc_call_finished(const struct rpc_call *call);
+
+/* Ends a call with OK. Unary: `message` is of the reply type. Streams: NULL. A message larger than
+ * the client takes, or over out_max, ends it with RESOURCE_EXHAUSTED instead. */
+void rpc_call_reply(struct rpc_call *call, const ProtobufCMessage *message);
+/* Ends a call with a status other than FLY_OK. `text` (≤ 1 KiB kept) and `detail` (≤ 16 KiB, else
+ * dropped) are copied. */
+void rpc_call_fail(struct rpc_call *call, enum fly_status status, const char *text,
+                   struct fly_bytes detail);
+/* Streams: one message. RESOURCE_EXHAUSTED: the reader is behind its window or the connection at
+ * out_max; nothing was queued and on_writable will tell. UNAVAILABLE: the caller is gone.
+ * INVALID_ARGUMENT: larger than the client takes. */
+enum fly_status rpc_call_send(struct rpc_call *call, const ProtobufCMessage *message);
+
+/* Keeps the struct (not the call) alive past its end, for messages in a mailbox. */
+void rpc_call_hold(struct rpc_call *call);
+void rpc_call_drop(struct rpc_call *call);
+
+#endif

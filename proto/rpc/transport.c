@@ -1,0 +1,801 @@
+#include "proto/rpc/transport.h"
+
+#include <arpa/inet.h>
+#include <nng/nng.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "proto/base/bytes.h"
+#include "proto/base/check.h"
+#include "proto/base/clock.h"
+#include "proto/rpc/batch.h"
+#include "proto/rpc/timer.h"
+
+enum {
+    IN_SIZE = 64 * 1024,  /* touched only as far as it is used */
+    OUT_SIZE = 4 * 1024,  /* the first allocation of an out-buffer */
+    OUT_KEEP = 64 * 1024, /* an emptied buffer above this is given back */
+    BATCH_MAX = 32,
+    ACCEPT_RETRY_MS = 100,
+};
+
+struct buffer {
+    uint8_t *data;
+    size_t size;
+    size_t max;
+};
+
+struct transport {
+    nng_stream *stream;
+    nng_aio *recv_aio;
+    nng_aio *inline_aio; /* no callback: completes in place */
+    nng_aio *send_aio;
+    atomic_uint references;
+    struct transport_config config;
+    void *user;
+    struct rpc_job closed_job;
+    struct rpc_job dispose_job;
+    atomic_uint_fast64_t bytes_in;
+    atomic_uint_fast64_t bytes_out;
+    char remote[TRANSPORT_REMOTE_SIZE];
+
+    struct buffer in; /* only the receiving callback touches it */
+
+    pthread_mutex_t beginning; /* only `shut`, and only while an aio is begun */
+    bool shut;
+    pthread_mutex_t lock; /* all below */
+    struct buffer out;
+    struct buffer sending; /* the writer's own while `writing` */
+    size_t sent;           /* of `sending` */
+    uint64_t reserved;     /* bytes ever appended to out */
+    uint64_t spent;        /* cost of all that was handed to the kernel */
+    uint64_t read_by_peer; /* the part of it that an answered mark covers */
+    uint64_t mark_spent;
+    uint32_t mark_number;
+    bool mark_pending;
+    bool writing;
+    bool started;
+    bool reading; /* a receive is under way or being handled */
+    bool closing;
+    bool cut; /* to be closed by the next flush */
+    bool room_wanted;
+};
+
+struct transport_listener {
+    nng_stream_listener *listener;
+    nng_aio *aio;
+    struct transport_config config;
+    void (*accepted)(void *user, struct transport *transport);
+    void *user;
+    struct rpc_timer retry;
+    char url[TRANSPORT_URL_SIZE];
+};
+
+static _Thread_local struct {
+    unsigned depth;
+    unsigned count;
+    struct transport *members[BATCH_MAX];
+} batch;
+
+/* ---- addresses ---- */
+
+enum fly_status transport_url_check(const char *url, struct fly_error *error)
+{
+    char host[64] = "";
+    struct in6_addr address;
+    const char *rest = url + 6;
+    const char *colon = strrchr(url, ':');
+    bool six = strncmp(url, "tcp://[", 7) == 0;
+    int family = six ? AF_INET6 : AF_INET;
+    char *end = NULL;
+
+    if (strlen(url) >= TRANSPORT_URL_SIZE) {
+        return fly_error_set(error, FLY_INVALID_ARGUMENT, "address is too long");
+    }
+    if (strncmp(url, "ipc://", 6) == 0 && rest[0] != '\0') {
+        return FLY_OK;
+    }
+    if (strncmp(url, "tcp://", 6) != 0 || colon < rest) {
+        return fly_error_set(error, FLY_INVALID_ARGUMENT,
+                             "%s: want tcp://ADDRESS:PORT or ipc:///path", url);
+    }
+    size_t host_size = (size_t)(colon - rest) - (six ? 2 : 0);
+    if (host_size < sizeof host && (!six || colon[-1] == ']')) {
+        memcpy(host, rest + (six ? 1 : 0), host_size);
+    }
+    unsigned long port = strtoul(colon + 1, &end, 10);
+    if (inet_pton(family, host, &address) != 1 || colon[1] < '0' || colon[1] > '9' ||
+        *end != '\0' || port > UINT16_MAX) {
+        return fly_error_set(error, FLY_INVALID_ARGUMENT, "%s: want a numeric address and a port",
+                             url);
+    }
+    return FLY_OK;
+}
+
+static void describe_remote(struct transport *t)
+{
+    char host[INET6_ADDRSTRLEN] = "";
+    nng_sockaddr address;
+
+    (void)fly_copy_string(t->remote, sizeof t->remote, "ipc");
+    if (nng_stream_get_addr(t->stream, NNG_OPT_REMADDR, &address) != 0) {
+        return;
+    }
+    if (address.s_family == NNG_AF_INET) {
+        (void)inet_ntop(AF_INET, &address.s_in.sa_addr, host, sizeof host);
+        (void)snprintf(t->remote, sizeof t->remote, "%s:%u", host, ntohs(address.s_in.sa_port));
+    } else if (address.s_family == NNG_AF_INET6) {
+        (void)inet_ntop(AF_INET6, address.s_in6.sa_addr, host, sizeof host);
+        (void)snprintf(t->remote, sizeof t->remote, "[%s]:%u", host, ntohs(address.s_in6.sa_port));
+    }
+}
+
+/* ---- life ---- */
+
+static void on_received(void *arg);
+static void on_sent(void *arg);
+
+static void free_parts(struct transport *t)
+{
+    nng_aio_free(t->recv_aio);
+    nng_aio_free(t->inline_aio);
+    nng_aio_free(t->send_aio);
+    nng_stream_free(t->stream);
+    (void)pthread_mutex_destroy(&t->lock);
+    (void)pthread_mutex_destroy(&t->beginning);
+    free(t->in.data);
+    free(t->out.data);
+    free(t->sending.data);
+    free(t);
+}
+
+static void dispose(struct rpc_job *job)
+{
+    struct transport *t = FLY_CONTAINER(job, struct transport, dispose_job);
+    const struct transport_events *events = t->config.events;
+    void *user = t->user;
+    bool started = t->started;
+
+    nng_stream_close(t->stream);
+    free_parts(t);
+    if (started) {
+        events->disposed(user);
+    }
+}
+
+static void tell_closed(struct rpc_job *job)
+{
+    struct transport *t = FLY_CONTAINER(job, struct transport, closed_job);
+
+    t->config.events->closed(t->user);
+    transport_drop(t);
+}
+
+/* Takes the stream over, also on failure (NULL). */
+static struct transport *transport_make(nng_stream *stream, const struct transport_config *config)
+{
+    struct transport *t = calloc(1, sizeof *t);
+
+    if (t == NULL) {
+        nng_stream_free(stream);
+        return NULL;
+    }
+    t->stream = stream;
+    t->config = *config;
+    atomic_init(&t->references, 1);
+    t->dispose_job.run = dispose;
+    t->closed_job.run = tell_closed;
+    (void)pthread_mutex_init(&t->lock, NULL);
+    (void)pthread_mutex_init(&t->beginning, NULL);
+    t->in.data = malloc(IN_SIZE);
+    t->in.max = IN_SIZE;
+    if (t->in.data == NULL || nng_aio_alloc(&t->recv_aio, on_received, t) != 0 ||
+        nng_aio_alloc(&t->inline_aio, NULL, NULL) != 0 ||
+        nng_aio_alloc(&t->send_aio, on_sent, t) != 0) {
+        free_parts(t);
+        return NULL;
+    }
+    /* nng clears it on streams unless told; a unix socket has none */
+    (void)nng_stream_set_bool(stream, NNG_OPT_TCP_NODELAY, true);
+    describe_remote(t);
+    return t;
+}
+
+void transport_hold(struct transport *t)
+{
+    (void)atomic_fetch_add_explicit(&t->references, 1, memory_order_relaxed);
+}
+
+void transport_drop(struct transport *t)
+{
+    if (atomic_fetch_sub_explicit(&t->references, 1, memory_order_acq_rel) == 1) {
+        rpc_job_post(&t->dispose_job);
+    }
+}
+
+const char *transport_remote(const struct transport *t)
+{
+    return t->remote;
+}
+
+uint64_t transport_bytes_in(const struct transport *t)
+{
+    return atomic_load_explicit(&t->bytes_in, memory_order_relaxed);
+}
+
+uint64_t transport_bytes_out(const struct transport *t)
+{
+    return atomic_load_explicit(&t->bytes_out, memory_order_relaxed);
+}
+
+void transport_lock(struct transport *t)
+{
+    (void)pthread_mutex_lock(&t->lock);
+}
+
+void transport_unlock(struct transport *t)
+{
+    (void)pthread_mutex_unlock(&t->lock);
+}
+
+/* nng 1.5.2 keeps an aio for ever that is begun on a stream after its close: beginning and closing
+ * exclude each other. False: shut, and the aio was not begun. */
+static bool begin(struct transport *t, void (*operation)(nng_stream *, nng_aio *), nng_aio *aio)
+{
+    (void)pthread_mutex_lock(&t->beginning);
+    bool open = !t->shut;
+    if (open) {
+        operation(t->stream, aio);
+    }
+    (void)pthread_mutex_unlock(&t->beginning);
+    return open;
+}
+
+static void shut(struct transport *t)
+{
+    (void)pthread_mutex_lock(&t->beginning);
+    t->shut = true;
+    (void)pthread_mutex_unlock(&t->beginning);
+    nng_stream_close(t->stream);
+    /* nng closes a stream by itself on a reset: what began after that is ended here */
+    nng_aio_abort(t->recv_aio, NNG_ECLOSED);
+    nng_aio_abort(t->inline_aio, NNG_ECLOSED);
+    nng_aio_abort(t->send_aio, NNG_ECLOSED);
+}
+
+bool transport_closed(const struct transport *t)
+{
+    return t->closing;
+}
+
+void transport_close(struct transport *t)
+{
+    transport_lock(t);
+    bool first = !t->closing;
+    bool tell = first && t->started && !t->reading;
+    t->closing = true;
+    transport_unlock(t);
+    if (first) {
+        shut(t);
+    }
+    if (tell) {
+        /* no receive will fail and tell; the receive's reference goes with the job */
+        rpc_job_post(&t->closed_job);
+    }
+}
+
+/* ---- reading ---- */
+
+/* False: the stream was shut, nothing will come of it. */
+static bool receive_more(struct transport *t)
+{
+    nng_iov iov = {.iov_buf = t->in.data + t->in.size, .iov_len = t->in.max - t->in.size};
+
+    FLY_CHECK(nng_aio_set_iov(t->recv_aio, 1, &iov) == 0);
+    return begin(t, nng_stream_recv, t->recv_aio);
+}
+
+void transport_start(struct transport *t, void *user)
+{
+    transport_hold(t); /* the receive's: given back with `closed` */
+    transport_lock(t);
+    t->user = user;
+    t->started = true;
+    t->reading = true;
+    transport_unlock(t);
+    if (!receive_more(t)) {
+        rpc_job_post(&t->closed_job);
+    }
+}
+
+static bool in_resize(struct transport *t, size_t max)
+{
+    uint8_t *data = realloc(t->in.data, max);
+
+    if (data == NULL) {
+        return false;
+    }
+    t->in.data = data;
+    t->in.max = max;
+    return true;
+}
+
+/* Hands over what has come; false: this connection is to be cut. */
+static bool hand_over(struct transport *t)
+{
+    size_t wanted = 0;
+
+    rpc_batch_begin();
+    size_t used = t->config.events->received(t->user, t->in.data, t->in.size, &wanted);
+    rpc_batch_end();
+    if (used == SIZE_MAX) {
+        return false;
+    }
+    t->in.size -= used;
+    if (t->in.size > 0 && used > 0) {
+        memmove(t->in.data, t->in.data + used, t->in.size);
+    }
+    if (wanted > t->in.max) {
+        return in_resize(t, wanted);
+    }
+    if (t->in.max > IN_SIZE && wanted <= IN_SIZE && t->in.size <= IN_SIZE / 2) {
+        return in_resize(t, IN_SIZE);
+    }
+    return true;
+}
+
+static size_t waiting(const struct transport *t)
+{
+    return t->out.size + (t->writing ? t->sending.size - t->sent : 0);
+}
+
+static void on_received(void *arg)
+{
+    struct transport *t = arg;
+    bool alive = nng_aio_result(t->recv_aio) == 0;
+
+    if (alive) {
+        size_t count = nng_aio_count(t->recv_aio);
+        t->in.size += count;
+        (void)atomic_fetch_add_explicit(&t->bytes_in, count, memory_order_relaxed);
+        alive = hand_over(t);
+    }
+    transport_lock(t);
+    alive = alive && !t->closing;
+    bool hold_back = alive && t->config.hold_back && waiting(t) > t->config.out_max / 2;
+    bool first = !alive && !t->closing;
+    t->closing = t->closing || !alive;
+    t->reading = alive && !hold_back;
+    transport_unlock(t);
+    if (first) {
+        shut(t);
+    }
+    if (!alive || (!hold_back && !receive_more(t))) {
+        t->config.events->closed(t->user);
+        transport_drop(t);
+    }
+}
+
+/* ---- writing ---- */
+
+static uint8_t *buffer_extend(struct buffer *buffer, size_t size)
+{
+    if (buffer->max - buffer->size < size) {
+        size_t max = buffer->max == 0 ? OUT_SIZE : buffer->max;
+        while (max - buffer->size < size) {
+            max *= 2;
+        }
+        uint8_t *data = realloc(buffer->data, max);
+        if (data == NULL) {
+            return NULL;
+        }
+        buffer->data = data;
+        buffer->max = max;
+    }
+    buffer->size += size;
+    return buffer->data + buffer->size - size;
+}
+
+static void buffer_empty(struct buffer *buffer)
+{
+    buffer->size = 0;
+    if (buffer->max > OUT_KEEP) {
+        free(buffer->data);
+        *buffer = (struct buffer){0};
+    }
+}
+
+uint8_t *transport_reserve(struct transport *t, size_t size, bool urgent)
+{
+    size_t max = t->config.out_max + (urgent ? TRANSPORT_URGENT_MAX : 0);
+    size_t used = waiting(t);
+
+    if (t->closing || t->cut) {
+        return NULL;
+    }
+    uint8_t *room = used <= max && size <= max - used ? buffer_extend(&t->out, size) : NULL;
+    if (room == NULL) {
+        t->cut = urgent;
+        t->room_wanted = true;
+        return NULL;
+    }
+    t->reserved += size;
+    return room;
+}
+
+uint64_t transport_position(const struct transport *t)
+{
+    return t->reserved;
+}
+
+uint8_t *transport_unsent(struct transport *t, uint64_t position)
+{
+    uint64_t start = t->reserved - t->out.size;
+
+    return position >= start ? t->out.data + (position - start) : NULL;
+}
+
+void transport_marked(struct transport *t, uint32_t number)
+{
+    if (t->mark_pending && number == t->mark_number) {
+        t->mark_pending = false;
+        t->read_by_peer = t->mark_spent;
+    }
+}
+
+void transport_probe(struct transport *t)
+{
+    uint8_t *room = t->mark_pending ? NULL : transport_reserve(t, TRANSPORT_MARK_SIZE, true);
+
+    if (room != NULL) {
+        t->mark_pending = true;
+        t->config.events->mark(++t->mark_number, room);
+        /* covers what was handed over before; what waits beside it is at most understated */
+        t->mark_spent = t->spent;
+    }
+}
+
+/* Makes what waits the writer's own. True when it may be sent in place: see the header. */
+static bool take_out(struct transport *t)
+{
+    uint64_t cost = t->out.size + TRANSPORT_MARK_SIZE + TRANSPORT_SEND_COST;
+    struct buffer empty = t->sending;
+
+    t->spent += cost;
+    if (!t->mark_pending && t->spent - t->read_by_peer > TRANSPORT_INLINE_MAX / 2) {
+        uint8_t *room = buffer_extend(&t->out, TRANSPORT_MARK_SIZE);
+        if (room != NULL) {
+            t->reserved += TRANSPORT_MARK_SIZE;
+            t->config.events->mark(++t->mark_number, room);
+            t->mark_pending = true;
+            t->mark_spent = t->spent;
+        }
+    }
+    t->sending = t->out;
+    t->out = empty;
+    t->sent = 0;
+    t->writing = true;
+    return t->spent - t->read_by_peer <= TRANSPORT_INLINE_MAX;
+}
+
+/* False: the stream was shut. */
+static bool send_with(struct transport *t, nng_aio *aio)
+{
+    nng_iov iov = {.iov_buf = t->sending.data + t->sent, .iov_len = t->sending.size - t->sent};
+
+    FLY_CHECK(nng_aio_set_iov(aio, 1, &iov) == 0);
+    return begin(t, nng_stream_send, aio);
+}
+
+/* False when the connection broke. */
+static bool account_sent(struct transport *t, nng_aio *aio)
+{
+    size_t count = nng_aio_count(aio);
+
+    if (nng_aio_result(aio) != 0) {
+        return false;
+    }
+    t->sent += count;
+    (void)atomic_fetch_add_explicit(&t->bytes_out, count, memory_order_relaxed);
+    return true;
+}
+
+/* With the lock, no writer, and nothing (more) to send: what the new room makes possible. */
+static void leave_writing(struct transport *t)
+{
+    bool tell = t->started && t->room_wanted && !t->closing && waiting(t) <= t->config.out_max / 2;
+    bool resume = t->started && !t->reading && !t->closing && waiting(t) <= t->config.out_max / 4;
+    bool cut = t->cut && !t->closing;
+
+    t->room_wanted = t->room_wanted && !tell;
+    t->reading = t->reading || resume;
+    transport_unlock(t);
+    if (resume && !receive_more(t)) {
+        rpc_job_post(&t->closed_job); /* the receive that resumed would have told */
+    }
+    if (tell) {
+        t->config.events->drained(t->user);
+    }
+    if (cut) {
+        transport_close(t);
+    }
+}
+
+/* The writer's loop. With the lock, which it gives back. */
+static void write_out(struct transport *t)
+{
+    while (!t->writing && !t->closing && !t->cut && t->out.size > 0) {
+        bool in_place = take_out(t);
+        bool alive = true;
+        transport_unlock(t);
+        if (in_place) {
+            alive = send_with(t, t->inline_aio);
+            if (alive) {
+                nng_aio_wait(t->inline_aio);
+                alive = account_sent(t, t->inline_aio);
+            }
+        }
+        if (alive && t->sent < t->sending.size) {
+            transport_hold(t);
+            if (send_with(t, t->send_aio)) {
+                return; /* on_sent goes on as the writer */
+            }
+            transport_drop(t); /* not the last: the caller has one */
+            alive = false;
+        }
+        transport_lock(t);
+        t->writing = false;
+        buffer_empty(&t->sending);
+        t->cut = t->cut || !alive;
+    }
+    leave_writing(t);
+}
+
+static void on_sent(void *arg)
+{
+    struct transport *t = arg;
+    bool alive = account_sent(t, t->send_aio);
+
+    if (alive && t->sent < t->sending.size) {
+        if (send_with(t, t->send_aio)) {
+            return;
+        }
+        alive = false;
+    }
+    transport_lock(t);
+    t->writing = false;
+    buffer_empty(&t->sending);
+    t->cut = t->cut || !alive;
+    write_out(t);
+    transport_drop(t);
+}
+
+static void flush_now(struct transport *t)
+{
+    transport_lock(t);
+    write_out(t);
+}
+
+void transport_flush(struct transport *t)
+{
+    if (batch.depth == 0 || batch.count == BATCH_MAX) {
+        flush_now(t);
+        return;
+    }
+    for (unsigned i = batch.count; i > 0; i--) {
+        if (batch.members[i - 1] == t) {
+            return;
+        }
+    }
+    transport_hold(t);
+    batch.members[batch.count++] = t;
+}
+
+void rpc_batch_begin(void)
+{
+    batch.depth++;
+}
+
+void rpc_batch_end(void)
+{
+    FLY_CHECK(batch.depth > 0);
+    if (batch.depth > 1) {
+        batch.depth--;
+        return;
+    }
+    /* what a flush sets off may add members again */
+    while (batch.count > 0) {
+        struct transport *t = batch.members[--batch.count];
+        flush_now(t);
+        transport_drop(t);
+    }
+    batch.depth = 0;
+}
+
+/* ---- dialling ---- */
+
+struct dialling {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool done;
+};
+
+static void on_dialled(void *arg)
+{
+    struct dialling *d = arg;
+
+    (void)pthread_mutex_lock(&d->lock);
+    d->done = true;
+    (void)pthread_cond_signal(&d->changed);
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+/* Dials with an aio that the dialler's closing ends, never a timeout or a cancel of its own. */
+static int dial_wait(nng_stream_dialer *dialer, nng_aio *aio, struct dialling *d,
+                     int64_t timeout_ms)
+{
+    struct timespec until;
+    int failure = 0;
+
+    FLY_CHECK(clock_gettime(CLOCK_MONOTONIC, &until) == 0);
+    until.tv_sec += (time_t)(timeout_ms / 1000);
+    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    nng_stream_dialer_dial(dialer, aio);
+    (void)pthread_mutex_lock(&d->lock);
+    while (!d->done && failure == 0) {
+        failure = pthread_cond_timedwait(&d->changed, &d->lock, &until);
+    }
+    bool late = !d->done;
+    (void)pthread_mutex_unlock(&d->lock);
+    if (late) {
+        nng_stream_dialer_close(dialer);
+    }
+    nng_aio_wait(aio);
+    return late && nng_aio_result(aio) != 0 ? NNG_ETIMEDOUT : nng_aio_result(aio);
+}
+
+enum fly_status transport_dial(struct transport **out, const char *url, int64_t timeout_ms,
+                               const struct transport_config *config, struct fly_error *error)
+{
+    struct dialling d = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    pthread_condattr_t attributes;
+    nng_stream_dialer *dialer = NULL;
+    nng_aio *aio = NULL;
+    enum fly_status status = transport_url_check(url, error);
+
+    if (status != FLY_OK) {
+        return status;
+    }
+    (void)pthread_condattr_init(&attributes);
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&d.changed, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
+    int failure = nng_stream_dialer_alloc(&dialer, url);
+    failure = failure != 0 ? failure : nng_aio_alloc(&aio, on_dialled, &d);
+    if (failure == 0) {
+        (void)nng_stream_dialer_set_bool(dialer, NNG_OPT_TCP_NODELAY, true);
+        failure = dial_wait(dialer, aio, &d, timeout_ms);
+    }
+    if (failure == NNG_ETIMEDOUT) {
+        status = fly_error_set(error, FLY_DEADLINE_EXCEEDED, "%s: no connection within %lld ms",
+                               url, (long long)timeout_ms);
+    } else if (failure != 0) {
+        status = fly_error_set(error, FLY_UNAVAILABLE, "%s: %s", url, nng_strerror(failure));
+    } else {
+        *out = transport_make(nng_aio_get_output(aio, 0), config);
+        if (*out == NULL) {
+            status = fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "%s: out of memory", url);
+        }
+    }
+    nng_aio_free(aio); /* waits for the callback, which uses d */
+    nng_stream_dialer_free(dialer);
+    (void)pthread_cond_destroy(&d.changed);
+    return status;
+}
+
+/* ---- listening ---- */
+
+static void accept_next(void *user)
+{
+    struct transport_listener *l = user;
+
+    nng_stream_listener_accept(l->listener, l->aio);
+}
+
+static void on_accepted(void *arg)
+{
+    struct transport_listener *l = arg;
+    int failure = nng_aio_result(l->aio);
+
+    if (failure == NNG_ECLOSED || failure == NNG_ECANCELED) {
+        return;
+    }
+    if (failure != 0) {
+        /* out of descriptors, or a peer that left again: not at once, it would spin */
+        (void)rpc_timer_arm(&l->retry, fly_clock_boot_ms() + ACCEPT_RETRY_MS);
+        return;
+    }
+    struct transport *t = transport_make(nng_aio_get_output(l->aio, 0), &l->config);
+    if (t != NULL) {
+        l->accepted(l->user, t);
+    }
+    accept_next(l);
+}
+
+static int listen_start(struct transport_listener *l, const char *url)
+{
+    int port = 0;
+    int failure = nng_stream_listener_alloc(&l->listener, url);
+
+    failure = failure != 0 ? failure : nng_aio_alloc(&l->aio, on_accepted, l);
+    if (failure != 0) {
+        return failure;
+    }
+    (void)nng_stream_listener_set_bool(l->listener, NNG_OPT_TCP_NODELAY, true);
+    failure = nng_stream_listener_listen(l->listener);
+    (void)fly_copy_string(l->url, sizeof l->url, url);
+    if (failure == 0 &&
+        nng_stream_listener_get_int(l->listener, NNG_OPT_TCP_BOUND_PORT, &port) == 0) {
+        (void)snprintf(l->url, sizeof l->url, "%.*s:%d", (int)(strrchr(url, ':') - url), url, port);
+    }
+    return failure;
+}
+
+enum fly_status transport_listen(struct transport_listener **out, const char *url,
+                                 const struct transport_config *config,
+                                 void (*accepted)(void *user, struct transport *transport),
+                                 void *user, struct fly_error *error)
+{
+    enum fly_status status = transport_url_check(url, error);
+    struct transport_listener *l = NULL;
+
+    if (status != FLY_OK) {
+        return status;
+    }
+    l = calloc(1, sizeof *l);
+    if (l == NULL) {
+        return fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "%s: out of memory", url);
+    }
+    l->config = *config;
+    l->accepted = accepted;
+    l->user = user;
+    rpc_timer_init(&l->retry, accept_next, l);
+    int failure = listen_start(l, url);
+    if (failure != 0) {
+        transport_listener_destroy(l);
+        return fly_error_set(error, FLY_UNAVAILABLE, "%s: %s", url, nng_strerror(failure));
+    }
+    accept_next(l);
+    *out = l;
+    return FLY_OK;
+}
+
+const char *transport_listener_url(const struct transport_listener *l)
+{
+    return l->url;
+}
+
+void transport_listener_close(struct transport_listener *l)
+{
+    nng_stream_listener_close(l->listener);
+}
+
+void transport_listener_destroy(struct transport_listener *l)
+{
+    if (l->listener != NULL) {
+        nng_stream_listener_close(l->listener);
+    }
+    if (l->aio != NULL) {
+        nng_aio_stop(l->aio); /* its callback may still arm the timer: first this, then that */
+    }
+    rpc_timer_stop(&l->retry);
+    nng_aio_free(l->aio);
+    nng_stream_listener_free(l->listener);
+    free(l);
+}

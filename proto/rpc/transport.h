@@ -1,0 +1,121 @@
+/*
+ * transport - bytes over nng streams: dial, listen, read, and the combining writer.
+ *
+ * The only room that calls nng, so that another nng (or none) is a change of one file; its types
+ * stay inside. What it does with nng 1.5.2, and why, is in reference/rpc.md:
+ *
+ * - One receive is always under way (unless reading is held back); its callback hands over what
+ *   came, flushes what that produced, and arms the next.
+ * - Whoever appends first becomes the writer and sends until nothing is left; the others only
+ *   append. A small send goes through an aio without a callback, which completes in place and
+ *   saves two thread switches. That is allowed only while all that the peer has not yet read
+ *   surely fits the socket's send buffer (TRANSPORT_INLINE_MAX): the peer's answers to marks tell
+ *   how far it has read. Past that, an aio with a callback takes over: a reader that stopped
+ *   costs memory up to out_max, but never a thread.
+ * - No aio is ever cancelled, timed out, stopped or freed on an nng thread: disposal runs on the
+ *   timer thread.
+ */
+#ifndef FLY_RPC_TRANSPORT_H
+#define FLY_RPC_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/base/status.h"
+
+struct transport;
+struct transport_listener;
+
+enum {
+    TRANSPORT_URL_SIZE = 160,
+    TRANSPORT_REMOTE_SIZE = 64,
+    TRANSPORT_MARK_SIZE = 16,
+    /* Linux gives a TCP socket 87,040 bytes of send buffer at the least, a unix socket 212,992, and
+     * charges each small send about 1 KiB above its bytes. */
+    TRANSPORT_INLINE_MAX = 64 * 1024,
+    TRANSPORT_SEND_COST = 1024,
+    /* Short frames that end calls may go so far over out_max; past that the connection is cut. */
+    TRANSPORT_URGENT_MAX = 1 << 20,
+};
+
+/* On nng threads, one at a time (`closed` may come from the timer thread). */
+struct transport_events {
+    /* Takes the whole frames at the start of data[size] and returns their bytes. *wanted: how many
+     * bytes the next step needs in all. SIZE_MAX: cut the connection. */
+    size_t (*received)(void *user, const uint8_t *data, size_t size, size_t *wanted);
+    /* The connection is gone; exactly once, and nothing is received after it. */
+    void (*closed)(void *user);
+    /* After a refused reserve: there is room again. Any thread, even after `closed`. */
+    void (*drained)(void *user);
+    /* The last reference is gone and so is the transport: on the timer thread, the last event. */
+    void (*disposed)(void *user);
+    /* Writes mark number n: a frame that the peer answers once it has read so far. */
+    void (*mark)(uint32_t number, uint8_t out[static TRANSPORT_MARK_SIZE]);
+};
+
+struct transport_config {
+    const struct transport_events *events;
+    size_t out_max;
+    bool hold_back; /* stop reading while more than half of out_max waits (servers only: two sides
+                       that both hold back can wait for each other for ever) */
+};
+
+/* INVALID_ARGUMENT unless tcp:// with a numeric address and a port, or ipc:// with a path. */
+enum fly_status transport_url_check(const char *url, struct fly_error *error);
+
+/* Connects within timeout_ms. The transport has one reference and has not started. Blocks. */
+enum fly_status transport_dial(struct transport **out, const char *url, int64_t timeout_ms,
+                               const struct transport_config *config, struct fly_error *error);
+
+/* `accepted` runs on an nng thread with a transport that has one reference, given away. */
+enum fly_status transport_listen(struct transport_listener **out, const char *url,
+                                 const struct transport_config *config,
+                                 void (*accepted)(void *user, struct transport *transport),
+                                 void *user, struct fly_error *error);
+/* The url with the port that was bound. */
+const char *transport_listener_url(const struct transport_listener *listener);
+/* Accepts no more; returns at once. */
+void transport_listener_close(struct transport_listener *listener);
+/* Closes, waits and frees. Never on an nng thread. */
+void transport_listener_destroy(struct transport_listener *listener);
+
+/* Begins to read; `user` is for the events. */
+void transport_start(struct transport *transport, void *user);
+/* Cuts the connection; `closed` follows soon if it was started. Idempotent, any thread, returns at
+ * once; not under the lock. */
+void transport_close(struct transport *transport);
+void transport_hold(struct transport *transport);
+/* The last drop disposes, on the timer thread. Who keeps something about a connection keeps it as
+ * long as the transport: its references count for both. */
+void transport_drop(struct transport *transport);
+/* "127.0.0.1:40312", "[::1]:40312" or "ipc". */
+const char *transport_remote(const struct transport *transport);
+
+/* The one lock of a connection: out-buffer and whatever the user keeps beside it. */
+void transport_lock(struct transport *transport);
+void transport_unlock(struct transport *transport);
+
+/* All of these under the lock: */
+
+/* Room for `size` bytes at the end of what waits, to be filled before unlocking. NULL when closed
+ * or over out_max. `urgent`: may go over; when even that is full, the connection is cut. */
+uint8_t *transport_reserve(struct transport *transport, size_t size, bool urgent);
+/* How many bytes were reserved ever: the position of the next. */
+uint64_t transport_position(const struct transport *transport);
+/* Bytes that are surely still in this process, or NULL once they may have left. */
+uint8_t *transport_unsent(struct transport *transport, uint64_t position);
+/* The peer answered mark number n. */
+void transport_marked(struct transport *transport, uint32_t number);
+/* Appends a mark now (keepalive), unless one is on its way. */
+void transport_probe(struct transport *transport);
+bool transport_closed(const struct transport *transport);
+
+/* Sends what waits: now, or at the end of this thread's batch. Not under the lock. */
+void transport_flush(struct transport *transport);
+
+/* Bytes since the start, for counters. Any thread. */
+uint64_t transport_bytes_in(const struct transport *transport);
+uint64_t transport_bytes_out(const struct transport *transport);
+
+#endif

@@ -1,0 +1,66 @@
+#!/bin/bash
+# Acceptance 5: garbage, truncated and oversized frames, and well-authenticated nonsense on the RPC
+# port. No crash, launches go on, memory stands still, no leak at SIGTERM (under ASan).
+#
+# GARBAGE_SECONDS (default 8), GARBAGE_WARM (3): memory is compared from then on; GARBAGE_SEED.
+# --long: 60 s, compared from 10 s on.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+limit_kb=4096 # of a short run: buffers and pools still fill up
+if [ "${1:-}" = --long ]; then
+    : "${GARBAGE_SECONDS:=60}" "${GARBAGE_WARM:=10}"
+    limit_kb=1024
+fi
+seconds=${GARBAGE_SECONDS:-8}
+warm=${GARBAGE_WARM:-3}
+seed=${GARBAGE_SEED:-$RANDOM}
+# ASan keeps what was freed, to find its uses later: that must not look like growth. The rest of its
+# own bookkeeping (stacks of allocations) grows with the variety of callers, early on.
+export ASAN_OPTIONS=$ASAN_OPTIONS:quarantine_size_mb=1:thread_local_quarantine_size_kb=0
+export ASAN_OPTIONS=$ASAN_OPTIONS:malloc_context_size=3:detect_leaks=1
+
+# rss_kb - resident memory of the node
+rss_kb() {
+    sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/${node_pid[a]}/status"
+}
+
+still_launches() {
+    expect_exit 0 flyrpc launch --region SIN --memory 6 --cores 4 --timeout 20s --json
+    expect_exit 0 flyrpc destroy "$(json_get .id)" --timeout 20s
+}
+
+step "$seconds s of garbage, seed $seed"
+start_node a
+use a regions,launch,read,destroy,watch
+still_launches
+fly_garbage --port "${node_port[a]}" --seconds "$seconds" --seed "$seed" --token "$FLYRPC_TOKEN" \
+    >"$tmp/garbage" 2>&1 </dev/null &
+garbage=$!
+begin=$SECONDS
+early=0 # highest before, and after the warm-up
+late=0
+launches=0
+while kill -0 "$garbage" 2>/dev/null; do
+    node_runs a || fail "the node ended"
+    still_launches
+    launches=$((launches + 1))
+    now=$(rss_kb)
+    if [ $((SECONDS - begin)) -lt "$warm" ]; then
+        early=$((now > early ? now : early))
+    else
+        late=$((now > late ? now : late))
+    fi
+    sleep 0.2
+done
+wait "$garbage" || fail "garbage ended with $?: $(cat "$tmp/garbage")"
+[ "$early" -gt 0 ] && [ "$late" -gt 0 ] || fail "too slow to see memory"
+
+step "it launches, and ends with nothing left behind"
+still_launches
+printf '%s: %s\n%s: launches beside it %d, resident before %d s %d kB, after %d kB, now %d kB\n' \
+    "$script" "$(cat "$tmp/garbage")" "$script" "$launches" "$warm" "$early" "$late" "$(rss_kb)"
+[ $((late - early)) -le "$limit_kb" ] || fail "memory grew by $((late - early)) kB"
+cp "$tmp/garbage" "$out"
+expect_json '.sessions > 0 and .calls > 0 and .hellos_refused > 0 and .answers > 0'
+stop_node a
+expect_exit 0 flynode check --state "$tmp/a/state"
