@@ -164,6 +164,38 @@ static inline void room_wipe(const char *dir)
     nftw(dir, room_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+static inline void room_copy_file(const char *from, const char *to)
+{
+    static char block[65536];
+    int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    ssize_t n;
+    FLY_CHECK(in >= 0 && out >= 0);
+    while ((n = read(in, block, sizeof block)) > 0) {
+        FLY_CHECK(write(out, block, (size_t)n) == n);
+    }
+    FLY_CHECK(n == 0);
+    close(in);
+    close(out);
+}
+
+/* The files of a folder into a new one. */
+static inline void room_copy(const char *from, const char *to)
+{
+    DIR *handle = opendir(from);
+    const struct dirent *entry;
+    room_wipe(to);
+    FLY_CHECK(handle != NULL && mkdir(to, 0700) == 0);
+    while ((entry = readdir(handle)) != NULL) {
+        char a[1024], b[1024];
+        if (entry->d_name[0] != '.') {
+            snprintf(a, sizeof a, "%s/%s", from, entry->d_name);
+            snprintf(b, sizeof b, "%s/%s", to, entry->d_name);
+            room_copy_file(a, b);
+        }
+    }
+    closedir(handle);
+}
+
 /* An empty folder `name` under the build folder, and a loop. */
 static inline void room_init(struct room *room, const char *parent, const char *name)
 {

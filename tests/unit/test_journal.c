@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "journal_room.h"
+#include "tests/unit/journal_room.h"
 
 static struct room room;
 
@@ -278,14 +278,6 @@ static void damage(const char *file, long offset, const void *data, size_t size)
     close(fd);
 }
 
-static void copy_dir(const char *from, const char *to)
-{
-    char command[1200];
-    room_wipe(to);
-    snprintf(command, sizeof command, "cp -a '%s' '%s'", from, to);
-    assert_int_equal(system(command), 0);
-}
-
 static void test_torn_tail_is_repaired(void **state)
 {
     (void)state;
@@ -297,7 +289,7 @@ static void test_torn_tail_is_repaired(void **state)
     char live[300], copy[300];
     snprintf(live, sizeof live, "%s", room.dir);
     snprintf(copy, sizeof copy, "%s-copy", room.dir);
-    copy_dir(live, copy);
+    room_copy(live, copy);
     room_close(&room);
     room_wipe(live);
     assert_int_equal(rename(copy, live), 0);
