@@ -218,7 +218,6 @@ static void journal_turn(uv_idle_t *handle)
     }
     if (j->dead && !j->told && !j->closing) {
         j->told = true;
-        fly_log_error("journal.failed", F_STR("dir", j->dir), F_STR("reason", j->error.text));
         j->config.hooks.failed(j->config.user, &j->error);
     }
 }

@@ -93,7 +93,8 @@ struct journal_stats {
  * apply() for the whole log before it returns. On an error nothing is left open and nothing was
  * changed but a torn tail that was repaired; FLY_DATA_LOSS: the folder is damaged, `error` names
  * file, offset, reason and what to do; FLY_RESOURCE_EXHAUSTED: disk full; FLY_UNAVAILABLE: other
- * trouble with the disk, another try may work. Takes the loop's handles: run the loop to close. */
+ * trouble with the disk, or the folder is not closed yet: another try may work. After an error no
+ * hook is called any more, but the loop has to turn to end what was begun. */
 enum fly_status journal_open(struct journal **out, const struct journal_config *config,
                              struct fly_error *error);
 
