@@ -150,7 +150,8 @@ static void put_again(const struct command *command, const struct input *input,
     }
 }
 
-static void put_launched(const struct command *command, const struct launching_result *result)
+/* Never 0 without a VM: a key outlives its VM by a while, and then tells of a dead one. */
+static int put_launched(struct command *command, const struct launching_result *result)
 {
     const Fly__V1__LaunchReply *launched = result->launched;
 
@@ -161,12 +162,17 @@ static void put_launched(const struct command *command, const struct launching_r
         (void)json_object_set_new(object, "tries", json_integer(result->tries));
         (void)json_object_set_new(object, "replayed", json_boolean(launched->replayed));
         command_put_json(object);
-        return;
+    } else {
+        command_put_vm(launched->vm);
+        (void)printf("%-9s  %lld ms\n", "elapsed", (long long)result->elapsed_ms);
+        (void)printf("%-9s  %s\n", "replayed",
+                     launched->replayed ? "yes: this key's VM was there" : "no");
     }
-    command_put_vm(launched->vm);
-    (void)printf("%-9s  %lld ms\n", "elapsed", (long long)result->elapsed_ms);
-    (void)printf("%-9s  %s\n", "replayed",
-                 launched->replayed ? "yes: this key's VM was there" : "no");
+    if (launched->vm->state != FLY__V1__VM_STATE__VM_STATE_DESTROYED) {
+        return EXIT_DONE;
+    }
+    command_say(command, "this key's VM was destroyed: launch again with a fresh key");
+    return EXIT_ERROR;
 }
 
 static int put_unknown(struct command *command, const struct input *input,
@@ -226,7 +232,7 @@ int command_launch(int argc, char **argv)
     };
     launching_run(&command.session, &launch, &result);
     if (result.end == OUTCOME_OK) {
-        put_launched(&command, &result);
+        code = put_launched(&command, &result);
     } else if (result.end == OUTCOME_UNKNOWN) {
         code = put_unknown(&command, &input, &result);
     } else {

@@ -17,6 +17,7 @@ enum {
     EVENTS_BYTES_MAX = 64 << 20,
     REOPEN_FIRST_MS = 100,
     REOPEN_MAX_MS = 5000,
+    SILENT_MS = 1000, /* a disk that owes an answer for so long is said to be silent */
 };
 
 struct host {
@@ -29,7 +30,9 @@ struct host {
     int64_t reopen_ms;
     uint64_t recoveries;
     uint64_t failures;
-    bool dead; /* fatal() was called */
+    int64_t look_ms; /* when to look at the disk's silence again; INT64_MAX: nothing is under way */
+    bool silent;     /* the disk owes an answer for long */
+    bool dead;       /* fatal() was called */
     bool closing;
     void (*closed)(void *user);
     uint8_t batch[SLICE_BATCH_BYTES_MAX];
@@ -286,6 +289,8 @@ static void on_journal_closed(void *user)
     struct host *h = user;
 
     h->journal = NULL;
+    h->silent = false;
+    h->look_ms = INT64_MAX;
     owner_unmake(h);
     if (h->closing) {
         uv_close((uv_handle_t *)&h->reopen, on_timer_closed);
@@ -303,6 +308,7 @@ enum fly_status host_open(struct host **out, const struct host_config *config,
     FLY_CHECK(h != NULL);
     h->config = *config;
     h->reopen_ms = REOPEN_FIRST_MS;
+    h->look_ms = INT64_MAX;
     enum fly_status status = journal_start(h, error);
     if (status != FLY_OK) {
         free(h);
@@ -364,6 +370,22 @@ static void append_waiting(struct host *h, struct owner_now now)
     }
 }
 
+/* Nothing is decided while the disk is silent; people and placement should know (DESIGN 8). */
+static void watch_disk(struct host *h, struct owner_now now)
+{
+    struct journal_stats stats;
+
+    journal_stats(h->journal, &stats);
+    bool silent = stats.unanswered_ms >= SILENT_MS;
+    if (silent != h->silent) {
+        h->silent = silent;
+        fly_log_warn(silent ? "journal.silent" : "journal.answers", F_STR("dir", h->config.dir),
+                     F_I64("unanswered_ms", stats.unanswered_ms),
+                     F_U64("in_flight", stats.in_flight));
+    }
+    h->look_ms = stats.in_flight > 0 ? now.boot_ms + SILENT_MS : INT64_MAX;
+}
+
 void host_turn(struct host *h, struct owner_now now)
 {
     if (h->owner == NULL || h->journal == NULL) {
@@ -375,11 +397,21 @@ void host_turn(struct host *h, struct owner_now now)
         append_waiting(h, now);
         hand_out(h);
     }
+    if (h->journal != NULL && now.boot_ms + SILENT_MS != h->look_ms) {
+        watch_disk(h, now);
+    }
 }
 
 int64_t host_deadline(const struct host *h)
 {
-    return h->owner != NULL ? owner_deadline(h->owner) : INT64_MAX;
+    int64_t due_ms = h->owner != NULL ? owner_deadline(h->owner) : INT64_MAX;
+
+    return h->look_ms < due_ms ? h->look_ms : due_ms;
+}
+
+bool host_serving(const struct host *h)
+{
+    return h->owner != NULL && owner_ready(h->owner) && !h->silent;
 }
 
 struct owner *host_owner(struct host *h)

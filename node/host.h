@@ -59,6 +59,8 @@ void host_call(struct host *h, const struct owner_call *call, struct owner_now n
 void host_turn(struct host *h, struct owner_now now);
 /* Boot ms of the next thing to do; INT64_MAX: none. */
 int64_t host_deadline(const struct host *h);
+/* Leads, and its disk answers: what health says. */
+bool host_serving(const struct host *h);
 /* For reads; NULL while the slice is not ready. */
 struct owner *host_owner(struct host *h);
 void host_stats(const struct host *h, struct host_stats *out);

@@ -132,6 +132,7 @@ static void turn(struct node *n)
     if (n->phase < CLOSING) {
         host_turn(n->host, now);
         front_turn(n->front, now);
+        atomic_store(&n->serving, n->phase == SERVING && host_serving(n->host));
         arm_timer(n, now, more);
     }
     rpc_batch_end();
@@ -182,7 +183,6 @@ static void host_ready(void *user)
     if (n->phase == STARTING || n->reconcile.active) {
         reconcile_begin(&n->reconcile, &n->inventory, n->host);
     }
-    atomic_store(&n->serving, n->phase == SERVING);
 }
 
 static void begin_drain(struct node *n);
@@ -211,7 +211,6 @@ static void begin_serving(struct node *n)
         return;
     }
     n->phase = SERVING;
-    atomic_store(&n->serving, true);
     fly_log_info("node.serving", F_STR("rpc", rpc_server_url(n->server, 0)), F_STR("node", n->name),
                  F_STR("cluster", n->identity.record.id));
 }
