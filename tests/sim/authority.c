@@ -89,7 +89,8 @@ void authority_crash(struct sim_world *w, struct sim_slice *s)
         cover_hit(COVER_REBOOT);
         s->boot_base_ms = w->now_ms - sim_between(w, 0, 20);
     }
-    sim_at(w, w->now_ms + sim_between(w, 20, 5000), SIM_START, s->index, 0, s->life, NULL);
+    int64_t down_ms = sim_between(w, 20, sim_chance(w, 600) ? 150 : 5000);
+    sim_at(w, w->now_ms + down_ms, SIM_START, s->index, 0, s->life, NULL);
 }
 
 /* After owner_stop: nothing is said of any key until a new process has read the log. */

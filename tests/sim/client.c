@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proto/base/bytes.h"
 #include "proto/base/check.h"
 #include "tests/sim/sim.h"
 
@@ -34,8 +35,8 @@ uint32_t client_make_key(struct sim_world *w, struct sim_client *c)
         key_mint(&k->key, w->slices[k->home].tag,
                  (uint32_t)((w->now_ms + SIM_WALL_MS + c->clock_skew_ms) / 1000), random);
     }
-    (void)strcpy(k->subject, sim_chance(w, 800) ? "alice" : "bob");
-    (void)strcpy(k->region, sim_chance(w, 800) ? "SIN" : "FRA");
+    (void)fly_copy_string(k->subject, sizeof k->subject, sim_chance(w, 800) ? "alice" : "bob");
+    (void)fly_copy_string(k->region, sizeof k->region, sim_chance(w, 800) ? "SIN" : "FRA");
     return w->key_count++;
 }
 

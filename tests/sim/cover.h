@@ -13,6 +13,7 @@
 
 #define COVER_LIST(X)                                                                              \
     X(CALL_LOST, "call lost")                                                                      \
+    X(ASIDE_LOST, "call off the path lost")                                                        \
     X(CALL_TWICE, "call doubled")                                                                  \
     X(CALL_LATE, "call reached an owner after its launch had ended")                               \
     X(CALL_TO_DEAD, "call reached a dead process")                                                 \

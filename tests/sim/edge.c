@@ -59,6 +59,10 @@ static void pump(struct sim_world *w, struct sim_edge *e)
             sim_trace(w, "e%u: calls s%u kind %d ticket %llu key %s%s", e->index, slice,
                       (int)c.call.kind, (unsigned long long)c.call.ticket,
                       sim_key_text(&c.call.key), c.off_path ? " off path" : "");
+            if (c.off_path && sim_chance(w, w->faults.aside_lost)) {
+                cover_hit(COVER_ASIDE_LOST);
+                continue;
+            }
             net_send_call(w, e, slice, &c.call, &w->calls[l->call]);
         }
         if (launch_result(&l->launch)->end != LAUNCH_RUNNING) {

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "proto/base/bytes.h"
 #include "proto/base/check.h"
 #include "tests/sim/sim.h"
 
@@ -21,6 +22,7 @@ void fault_choose(struct sim_world *w)
         .answer_lost = maybe(w, 5, 150),
         .call_twice = sim_chance(w, 250) ? 60 : 0,
         .answer_twice = maybe(w, 10, 100),
+        .aside_lost = sim_chance(w, 300) ? (unsigned)sim_between(w, 200, 1000) : 0,
         .slow = maybe(w, 10, 200),
         .disk_full = maybe(w, 2, 60),
         .disk_eio = maybe(w, 1, 15),
@@ -119,8 +121,9 @@ static void leap(struct sim_world *w)
 {
     cover_hit(COVER_LEAP);
     w->leaps++;
-    w->now_ms += sim_chance(w, 200) ? SLICE_HASHED_KEY_LIFE_MS + 60000
-                                    : sim_between(w, 60000, SLICE_KEY_LIFE_MS + 120000);
+    w->now_ms += sim_chance(w, 200)   ? SLICE_HASHED_KEY_LIFE_MS + 60000
+                 : sim_chance(w, 500) ? SLICE_KEY_LIFE_MS + sim_between(w, 0, 20000)
+                                      : sim_between(w, 60000, SLICE_KEY_LIFE_MS + 120000);
     sim_trace(w, "all clocks leap");
 }
 
@@ -137,7 +140,8 @@ static void inventory(struct sim_world *w)
     raw.call.memory_bytes = (1 + sim_below(w, 16)) * UINT64_C(2000000000);
     raw.call.name[0] = 'm';
     raw.call.name[1] = (char)('0' + sim_below(w, s->machines_wanted + 1));
-    (void)strcpy(raw.call.region, sim_chance(w, 700) ? "SIN" : "FRA");
+    (void)fly_copy_string(raw.call.region, sizeof raw.call.region,
+                          sim_chance(w, 700) ? "SIN" : "FRA");
     (void)edge_raw(w, some_edge(w), &raw);
 }
 

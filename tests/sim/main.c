@@ -95,9 +95,10 @@ int main(int argc, char **argv)
             return 64;
         }
     }
-    (void)signal(SIGABRT, on_signal);
-    (void)signal(SIGSEGV, on_signal);
-    (void)signal(SIGALRM, on_signal);
+    const struct sigaction action = {.sa_handler = on_signal};
+    (void)sigaction(SIGABRT, &action, NULL);
+    (void)sigaction(SIGSEGV, &action, NULL);
+    (void)sigaction(SIGALRM, &action, NULL);
     uint64_t all = 0;
     for (uint64_t s = seed; s < seed + seeds; s++) {
         uint64_t hash = run_seed(s, steps, verbose, seeds > 1);

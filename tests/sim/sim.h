@@ -44,7 +44,8 @@ struct sim_faults {
     unsigned answer_lost;
     unsigned call_twice;
     unsigned answer_twice;
-    unsigned slow; /* a delay of up to seconds instead of milliseconds */
+    unsigned aside_lost; /* of the calls off the path that nobody waits for */
+    unsigned slow;       /* a delay of up to seconds instead of milliseconds */
     unsigned disk_full;
     unsigned disk_eio;
     unsigned slow_disk;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/bytes.h"
 #include "proto/base/check.h"
 #include "tests/sim/sim.h"
 
@@ -51,13 +52,15 @@ static void add_machines(struct sim_world *w, struct sim_slice *s)
         raw.call.cores = (uint32_t)sim_between(w, 2, 16);
         raw.call.memory_bytes = (uint64_t)sim_between(w, 4, 40) * UINT64_C(1000000000);
         (void)snprintf(raw.call.name, sizeof raw.call.name, "m%u", i);
-        (void)strcpy(raw.call.region, sim_chance(w, 800) ? "SIN" : "FRA");
+        (void)fly_copy_string(raw.call.region, sizeof raw.call.region,
+                              sim_chance(w, 800) ? "SIN" : "FRA");
         FLY_CHECK(edge_raw(w, &w->edges[0], &raw));
     }
 }
 
 static void make(struct sim_world *w)
 {
+    static const uint32_t recent[] = {2, 10, 40};
     static const uint32_t slice_counts[] = {1, 2, 2, 3, 3, 4};
 
     fly_rng_seed(&w->rng, w->seed);
@@ -66,7 +69,7 @@ static void make(struct sim_world *w)
     w->edge_count = 1 + (uint32_t)sim_below(w, SIM_EDGES_MAX);
     w->client_count = 1 + (uint32_t)sim_below(w, SIM_CLIENTS_MAX);
     w->shared_keys = sim_chance(w, 600) ? (uint32_t)sim_between(w, 100, 900) : 0;
-    w->recent_keys = sim_chance(w, 300) ? 2 : 12;
+    w->recent_keys = recent[sim_below(w, 3)];
     w->other_spec = sim_chance(w, 300) ? 200 : 0;
     w->hashed_keys = sim_chance(w, 400) ? (uint32_t)sim_between(w, 50, 600) : 0;
     w->vm_cores_max = (uint32_t)sim_between(w, 1, 8);

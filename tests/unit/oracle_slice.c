@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/bytes.h"
 #include "proto/base/check.h"
 #include "proto/wire/vmid.h"
 
@@ -138,8 +139,8 @@ static struct event *put_event(struct oracle *o, struct oracle_effects *out,
 
 static void machine_event(struct event *e, const struct slice_machine *m)
 {
-    (void)strcpy(e->machine, m->name);
-    (void)strcpy(e->region, m->region);
+    (void)fly_copy_string(e->machine, sizeof e->machine, m->name);
+    (void)fly_copy_string(e->region, sizeof e->region, m->region);
     e->cores = m->cores;
     e->memory_bytes = m->memory_bytes;
     e->machine_cores_free = m->cores - m->cores_used;
@@ -152,9 +153,9 @@ static void vm_event(const struct oracle *o, struct event *e, const struct slice
 
     e->vm = r->vm;
     e->state = (uint8_t)r->state;
-    (void)strcpy(e->name, r->name);
-    (void)strcpy(e->machine, r->machine_name);
-    (void)strcpy(e->region, r->region);
+    (void)fly_copy_string(e->name, sizeof e->name, r->name);
+    (void)fly_copy_string(e->machine, sizeof e->machine, r->machine_name);
+    (void)fly_copy_string(e->region, sizeof e->region, r->region);
     e->cores = r->cores;
     e->memory_bytes = r->memory_bytes;
     e->machine_cores_free = m->cores - m->cores_used;
@@ -189,8 +190,8 @@ static enum slice_code machine_command(struct oracle *o, const struct command *c
             return SLICE_TABLE_FULL;
         }
         m = &o->machines[slot];
-        (void)strcpy(m->name, c->name);
-        (void)strcpy(m->region, c->region);
+        (void)fly_copy_string(m->name, sizeof m->name, c->name);
+        (void)fly_copy_string(m->region, sizeof m->region, c->region);
         m->cores = c->cores;
         m->memory_bytes = c->memory_bytes;
         o->totals.machines++;
@@ -271,7 +272,7 @@ static struct oracle_record *record_for(struct oracle *o, const struct command *
     memset(x, 0, sizeof *x);
     x->r.key = c->key;
     x->r.machine = SLICE_NONE;
-    (void)strcpy(x->r.subject, c->subject);
+    (void)fly_copy_string(x->r.subject, sizeof x->r.subject, c->subject);
     return x;
 }
 
@@ -318,14 +319,14 @@ static enum slice_code launch(struct oracle *o, const struct command *c, struct 
     if (c->name[0] == '\0') {
         vmid_name(r->vm, r->name);
     } else {
-        (void)strcpy(r->name, c->name);
+        (void)fly_copy_string(r->name, sizeof r->name, c->name);
     }
     r->machine = c->machine;
     r->cores = c->cores;
     r->memory_bytes = c->memory_bytes;
     r->state = VM_STARTED;
-    (void)strcpy(r->machine_name, m->name);
-    (void)strcpy(r->region, m->region);
+    (void)fly_copy_string(r->machine_name, sizeof r->machine_name, m->name);
+    (void)fly_copy_string(r->region, sizeof r->region, m->region);
     r->created_ms = out->head.wall_ms;
     vm_event(o, put_event(o, out, result, EVENT_VM_STARTED), r);
     r->seq = o->totals.seq;

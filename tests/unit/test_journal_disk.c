@@ -434,6 +434,84 @@ static void test_submission_refused(void **state)
     assert_int_equal(plan->fails, 1);
 }
 
+/* A file system of 8 MB, filled up to 200 KB. False: none can be mounted here. */
+static bool small_disk_mount(const char *dir)
+{
+    char command[2048];
+    snprintf(command, sizeof command,
+             "exec 2>/dev/null; mkdir -p %s && { { truncate -s 8M %s.img && "
+             "mkfs.ext4 -q -m 0 -O ^has_journal %s.img && mount -o loop %s.img %s; } || "
+             "mount -t tmpfs -o size=8m tmpfs %s; } && mkdir %s/slice && "
+             "avail=$(df -k --output=avail %s | tail -1) && "
+             "dd if=/dev/zero of=%s/fill bs=1k count=$((avail - 200))",
+             dir, dir, dir, dir, dir, dir, dir, dir, dir);
+    return system(command) == 0;
+}
+
+static void small_disk_umount(const char *dir)
+{
+    char command[1024];
+    snprintf(command, sizeof command, "umount %s; rm -rf %s %s.img", dir, dir, dir);
+    (void)!system(command);
+}
+
+static char small_dir[300];
+
+static int small_disk_teardown(void **state)
+{
+    (void)state;
+    small_disk_umount(small_dir);
+    return 0;
+}
+
+static void test_a_really_full_disk(void **state)
+{
+    (void)state;
+    const char *dir = small_dir;
+    char slice[400], fill[400];
+    memset(plan, 0, sizeof *plan);
+    snprintf(small_dir, sizeof small_dir, "%s/journal-small-%d", FLY_BINARY, (int)getpid());
+    snprintf(slice, sizeof slice, "%s/slice", dir);
+    snprintf(fill, sizeof fill, "%s/fill", dir);
+    if (geteuid() != 0 || !small_disk_mount(dir)) {
+        print_message("no small file system can be mounted here\n");
+        skip();
+    }
+    life_init(slice);
+    room.config.snapshot_bytes = 64 * 1024 * 1024; /* which would make room */
+    assert_int_equal(room_open(&room), FLY_OK);
+    room_lead_wait(&room);
+    uint64_t number = 0;
+    while (room.fails == 0 && number < 20000) {
+        for (int i = 0; i < 8; i++) {
+            number += room_append(&room, number + 1) == FLY_OK;
+        }
+        room_run_until(&room, number);
+    }
+    assert_int_equal(room.fails, 1);
+    assert_int_equal(room.failure.status, FLY_RESOURCE_EXHAUSTED);
+    assert_non_null(strstr(room.failure.text, "disk full"));
+    assert_int_equal(room_append(&room, 1), FLY_UNAVAILABLE);
+    uint64_t acknowledged = plan->acknowledged;
+    room_close(&room);
+    for (int i = 0; i < 5; i++) { /* still full: named, and nothing is lost by trying */
+        assert_int_equal(room_open(&room), FLY_RESOURCE_EXHAUSTED);
+        room_drain(&room);
+    }
+    assert_int_equal(unlink(fill), 0);
+    room.fails = 0;
+    assert_int_equal(room_open(&room), FLY_OK);
+    room_lead_wait(&room);
+    assert_true(room.toy.count >= acknowledged && acknowledged > 100);
+    number = room.toy.count;
+    for (uint64_t i = 1; i <= 300; i++) {
+        assert_int_equal(room_append(&room, number + i), FLY_OK);
+    }
+    room_run_until(&room, number + 300);
+    assert_int_equal(room.toy.count, number + 300);
+    room_fini(&room);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -471,6 +549,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_one_io_error_at_each_step),
         cmocka_unit_test(test_five_io_errors_at_each_step),
         cmocka_unit_test(test_disk_full_for_a_while_at_each_step),
+        cmocka_unit_test_teardown(test_a_really_full_disk, small_disk_teardown),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "node/slice/owner.h"
+#include "proto/base/bytes.h"
 #include "proto/base/check.h"
 
 enum { TAG = 0x111111, OTHER = 0x222222, STEPS_MAX = 24, HOLDS = 16, FOREIGN = 8, NAMES = 128 };
@@ -493,7 +494,7 @@ static void ask(struct stage *s, const struct step *p)
 
     c.digest.bytes[0] = p->other_spec;
     if (p->kind == OWNER_MACHINE) {
-        (void)strcpy(c.name, "m1");
+        (void)fly_copy_string(c.name, sizeof c.name, "m1");
         c.memory_bytes = 8 * GB;
     }
     s->answered[c.ticket] = false;

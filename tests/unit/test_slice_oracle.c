@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "node/slice/snapshot.h"
+#include "proto/base/bytes.h"
 #include "proto/base/check.h"
 #include "proto/base/rng.h"
 #include "proto/wire/vmid.h"
@@ -133,7 +134,7 @@ static void random_command(struct duel *d, struct command *c)
     }
     c->type = mix[i].type;
     c->key = d->keys[below(d, KEYS)];
-    (void)strcpy(c->subject, below(d, 5) == 0 ? "bob" : "alice");
+    (void)fly_copy_string(c->subject, sizeof c->subject, below(d, 5) == 0 ? "bob" : "alice");
     c->digest.bytes[0] = below(d, 12) == 0;
     c->hold = d->holds[below(d, HOLDS)];
     if (below(d, 2) == 0) {
@@ -144,12 +145,12 @@ static void random_command(struct duel *d, struct command *c)
     c->cores = (uint32_t)below(d, 9);
     c->memory_bytes = below(d, 9) * 1000000;
     if (below(d, 3) == 0) {
-        (void)strcpy(c->name, "web");
+        (void)fly_copy_string(c->name, sizeof c->name, "web");
     }
     if (c->type == COMMAND_MACHINE_ADD || c->type == COMMAND_MACHINE_RESIZE ||
         c->type == COMMAND_MACHINE_REMOVE) {
         (void)snprintf(c->name, sizeof c->name, "m%u", (unsigned)below(d, 7));
-        (void)strcpy(c->region, below(d, 2) == 0 ? "SIN" : "FRA");
+        (void)fly_copy_string(c->region, sizeof c->region, below(d, 2) == 0 ? "SIN" : "FRA");
         c->cores *= 4;
         c->memory_bytes *= 4;
     }
