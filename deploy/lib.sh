@@ -52,7 +52,10 @@ process_mark() {
     stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
     stat=${stat##*) } # the name before it may hold spaces and brackets
     set -- "$1" $stat
-    [ "$2" != Z ] || return 1
+    # a zombie is gone once its other threads are: until then they hold its files and locks
+    if [ "$2" = Z ]; then
+        [ "$(find "/proc/$1/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)" -gt 1 ] || return 1
+    fi
     printf '%s %s %s\n' "$1" "${21}" "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || echo boot)"
 }
 

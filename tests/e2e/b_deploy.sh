@@ -28,6 +28,22 @@ expect_exit 0 "${up[@]}"
 expect_text "$err" "already up"
 expect_equal "$(process_of "$dir/flynode.pid")" "$pid" "pid"
 
+step "up at once after -9 starts it again"
+kill -KILL "$pid"
+expect_exit 0 "${up[@]}"
+pid=$(process_of "$dir/flynode.pid") || fail "no process"
+node_pid[up]=$pid
+(
+    . "$dir/env"
+    expect_exit 0 flyrpc regions
+) || exit 1
+
+step "one that does not answer is not called up"
+kill -STOP "$pid"
+expect_exit 1 "${up[@]}"
+expect_text "$err" "does not answer"
+kill -CONT "$pid"
+
 step "down leaves nothing running, and the VM is there after the next up"
 expect_exit 0 "$root/deploy/down" --dir "$dir"
 [ -z "$(session_members "$pid")" ] || fail "processes are left"
