@@ -295,7 +295,10 @@ static void on_journal_closed(void *user)
     if (h->closing) {
         uv_close((uv_handle_t *)&h->reopen, on_timer_closed);
     } else {
-        h->reopen_ms = REOPEN_FIRST_MS;
+        /* 0: it had been ready. Else it opens and fails again: a full disk does that */
+        h->reopen_ms = h->reopen_ms == 0                  ? REOPEN_FIRST_MS
+                       : h->reopen_ms * 2 < REOPEN_MAX_MS ? h->reopen_ms * 2
+                                                          : REOPEN_MAX_MS;
         FLY_CHECK(uv_timer_start(&h->reopen, on_reopen, (uint64_t)h->reopen_ms, 0) == 0);
     }
 }
