@@ -81,7 +81,7 @@ static void let_go(struct node *n);
 
 static void step_phase(struct node *n, struct owner_now now)
 {
-    if (n->reconcile.active && reconcile_step(&n->reconcile, n->host, now)) {
+    if (n->reconcile.active && reconcile_step(&n->reconcile, now)) {
         n->reconcile.active = false;
         fly_log_info("inventory.applied", F_U64("added", n->reconcile.added),
                      F_U64("resized", n->reconcile.resized), F_U64("removed", n->reconcile.removed),
