@@ -118,7 +118,7 @@ static enum slice_code apply_machine_add(struct step *t, const struct command *c
     if (c->name[0] == '\0' || c->region[0] == '\0' || !machine_size_ok(c->cores, c->memory_bytes)) {
         return SLICE_NO_ROOM;
     }
-    if (totals(t)->machines == t->s->config.machines_max) {
+    if (totals(t)->machines == totals(t)->machines_max) {
         return SLICE_TABLE_FULL;
     }
     slot = t->s->core.machines_used;
@@ -373,10 +373,13 @@ static enum slice_code apply_release(struct step *t, const struct command *c)
 
 static enum slice_code apply_found(struct step *t, const struct command *c)
 {
-    if (totals(t)->tag != 0 || c->tag < 1 || c->tag > FLY_TAG_MAX) {
+    if (totals(t)->tag != 0 || c->tag < 1 || c->tag > FLY_TAG_MAX || c->machines_max < 1 ||
+        c->records_max < 1) {
         return SLICE_STALE;
     }
     totals(t)->tag = c->tag;
+    totals(t)->machines_max = c->machines_max;
+    totals(t)->records_max = c->records_max;
     totals(t)->incarnation = c->incarnation;
     return SLICE_OK;
 }
@@ -429,8 +432,8 @@ static enum slice_code apply_command(struct step *t, const struct command *c)
 }
 
 /* The whole batch decodes, or nothing of it is applied. */
-static enum fly_status batch_check(const uint8_t *data, size_t size, struct batch_head *head,
-                                   struct fly_error *error)
+static enum fly_status batch_check(const struct slice_state *s, const uint8_t *data, size_t size,
+                                   struct batch_head *head, struct fly_error *error)
 {
     struct fly_reader r = fly_reader_over(data, size);
     struct command c;
@@ -438,6 +441,9 @@ static enum fly_status batch_check(const uint8_t *data, size_t size, struct batc
 
     for (unsigned i = 0; status == FLY_OK && i < head->count; i++) {
         status = entry_command_decode(&r, &c, error);
+        if (status == FLY_OK && c.type == COMMAND_FOUND && s->core.totals.tag == 0) {
+            status = state_fits(s, c.machines_max, c.records_max, error);
+        }
     }
     if (status == FLY_OK && !fly_reader_done(&r)) {
         status = fly_error_set(error, FLY_DATA_LOSS, "batch has %zu bytes behind its commands",
@@ -449,7 +455,7 @@ static enum fly_status batch_check(const uint8_t *data, size_t size, struct batc
 enum fly_status slice_apply(struct slice_state *s, const uint8_t *data, size_t size,
                             struct slice_effects *out, struct fly_error *error)
 {
-    enum fly_status status = batch_check(data, size, &out->head, error);
+    enum fly_status status = batch_check(s, data, size, &out->head, error);
 
     if (status != FLY_OK) {
         return status;

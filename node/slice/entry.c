@@ -55,6 +55,8 @@ static void body_put(struct fly_writer *w, const struct command *c)
     case COMMAND_FOUND:
         fly_put_u32(w, c->tag);
         fly_put_u64(w, c->incarnation);
+        fly_put_u32(w, c->machines_max);
+        fly_put_u32(w, c->records_max);
         break;
     case COMMAND_LEAD:
         fly_put_u64(w, c->term);
@@ -114,6 +116,8 @@ static bool body_get(struct fly_reader *r, struct command *c)
     case COMMAND_FOUND:
         c->tag = fly_get_u32(r);
         c->incarnation = fly_get_u64(r);
+        c->machines_max = fly_get_u32(r);
+        c->records_max = fly_get_u32(r);
         return true;
     case COMMAND_LEAD:
         c->term = fly_get_u64(r);

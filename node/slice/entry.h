@@ -25,7 +25,7 @@
 enum { ENTRY_VERSION = 1, ENTRY_HEAD_SIZE = 36, ENTRY_COMMAND_BYTES_MAX = 512 };
 
 enum command_type {
-    COMMAND_FOUND = 1, /* first of a log: tag, incarnation */
+    COMMAND_FOUND = 1, /* first of a log: tag, incarnation, the bounds of its tables */
     COMMAND_LEAD = 2,  /* first entry of a term: the leader's boot becomes the valid one */
     COMMAND_MACHINE_ADD = 3,
     COMMAND_MACHINE_RESIZE = 4, /* refused below what is committed */
@@ -57,6 +57,8 @@ struct command {
     /* FOUND */
     uint32_t tag;
     uint64_t incarnation;
+    uint32_t machines_max; /* what apply() allows, on every replica alike */
+    uint32_t records_max;
     /* LEAD */
     uint64_t term;
 };

@@ -250,8 +250,11 @@ void owner_lead(struct owner *o, uint64_t term, uint64_t found_incarnation, stru
     o->term = term;
     o->lead_boot_ms = now.boot_ms;
     if (sum->tag == 0) {
-        const struct command found = {
-            .type = COMMAND_FOUND, .tag = o->config.tag, .incarnation = found_incarnation};
+        const struct command found = {.type = COMMAND_FOUND,
+                                      .tag = o->config.tag,
+                                      .incarnation = found_incarnation,
+                                      .machines_max = o->config.slice.machines_max,
+                                      .records_max = o->config.slice.records_max};
         o->lead_slice_ms = now.wall_ms;
         FLY_CHECK(book_add(&o->book, &found, FLIGHT_WAITING, NULL) != NULL);
     } else {

@@ -34,6 +34,8 @@ static void put_head(struct fly_writer *w, const struct slice_core *core)
     fly_put_u16(w, VERSION);
     fly_put_u32(w, sum->tag);
     fly_put_u64(w, sum->incarnation);
+    fly_put_u32(w, sum->machines_max);
+    fly_put_u32(w, sum->records_max);
     fly_put_u64(w, sum->seq);
     fly_put_u64(w, sum->vms_created);
     fly_put_u64(w, sum->term);
@@ -131,6 +133,8 @@ static enum fly_status get_head(struct fly_reader *r, struct slice_totals *sum,
     }
     sum->tag = fly_get_u32(r);
     sum->incarnation = fly_get_u64(r);
+    sum->machines_max = fly_get_u32(r);
+    sum->records_max = fly_get_u32(r);
     sum->seq = fly_get_u64(r);
     sum->vms_created = fly_get_u64(r);
     sum->term = fly_get_u64(r);
@@ -149,10 +153,8 @@ static enum fly_status get_head(struct fly_reader *r, struct slice_totals *sum,
 static enum fly_status get_machines(struct slice_state *s, struct fly_reader *r, uint32_t count,
                                     struct fly_error *error)
 {
-    if (count > s->config.machines_max) {
-        return fly_error_set(error, FLY_RESOURCE_EXHAUSTED,
-                             "snapshot has %u machines, this node allows %u", count,
-                             s->config.machines_max);
+    if (count > s->core.totals.machines_max) {
+        return damaged(error, "more machines than the slice allows");
     }
     for (uint32_t i = 0; i < count; i++) {
         struct slice_machine m = {.cores = 0};
@@ -161,7 +163,7 @@ static enum fly_status get_machines(struct slice_state *s, struct fly_reader *r,
         fly_get_string8(r, m.region, sizeof m.region);
         m.cores = fly_get_u32(r);
         m.memory_bytes = fly_get_u64(r);
-        if (r->failed || slot >= s->config.machines_max || m.name[0] == '\0' ||
+        if (r->failed || slot >= s->core.totals.machines_max || m.name[0] == '\0' ||
             (i > 0 && slot < s->core.machines_used) ||
             slice_machine_find(s, m.name) != SLICE_NONE) {
             return damaged(error, "machine");
@@ -260,10 +262,8 @@ static bool queue_in_order(const struct slice_state *s, const struct slice_recor
 static enum fly_status get_records(struct slice_state *s, struct fly_reader *r, uint32_t count,
                                    struct fly_error *error)
 {
-    if (count > s->config.records_max) {
-        return fly_error_set(error, FLY_RESOURCE_EXHAUSTED,
-                             "snapshot has %u records, this node allows %u", count,
-                             s->config.records_max);
+    if (count > s->core.totals.records_max) {
+        return damaged(error, "more records than the slice allows");
     }
     for (uint32_t i = 0; i < count; i++) {
         struct slice_record in;
@@ -299,6 +299,9 @@ enum fly_status snapshot_decode(struct slice_state *s, const uint8_t *data, size
     enum fly_status status = get_head(&r, &sum, error);
 
     FLY_CHECK(s->core.totals.tag == 0 && s->core.records_used == 0);
+    if (status == FLY_OK) {
+        status = state_fits(s, sum.machines_max, sum.records_max, error);
+    }
     if (status != FLY_OK) {
         return status;
     }

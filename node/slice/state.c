@@ -183,6 +183,18 @@ void slice_view_drop(struct slice_state *s, struct slice_view *view)
     s->viewed = false;
 }
 
+enum fly_status state_fits(const struct slice_state *s, uint32_t machines_max, uint32_t records_max,
+                           struct fly_error *error)
+{
+    if (machines_max <= s->config.machines_max && records_max <= s->config.records_max) {
+        return FLY_OK;
+    }
+    return fly_error_set(error, FLY_RESOURCE_EXHAUSTED,
+                         "the slice was founded for %u machines and %u records; this node has room "
+                         "for %u and %u",
+                         machines_max, records_max, s->config.machines_max, s->config.records_max);
+}
+
 struct slice_machine *state_machine_write(struct slice_state *s, uint32_t slot)
 {
     FLY_CHECK(slot < s->core.machines_used);
@@ -202,7 +214,7 @@ uint32_t state_record_add(struct slice_state *s, const char *subject, const stru
     if (s->free_record != 0) {
         slot = s->free_record - 1;
         s->free_record = slice_record_at(s, slot)->next;
-    } else if (s->core.records_used < s->config.records_max) {
+    } else if (s->core.records_used < s->core.totals.records_max) {
         slot = s->core.records_used++;
     } else {
         return SLICE_NONE;

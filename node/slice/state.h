@@ -30,6 +30,7 @@ struct slice_state;
 
 #define SLICE_NONE UINT32_MAX /* no slot */
 
+/* The memory of one replica; at least what the slice was founded with. */
 struct slice_config {
     uint32_t machines_max; /* 1..SLICE_MACHINES_MAX */
     uint32_t records_max;  /* VMs and keys together, 16..2^24 */
@@ -111,6 +112,8 @@ struct slice_effects {
 struct slice_totals {
     uint32_t tag; /* 0: not founded */
     uint64_t incarnation;
+    uint32_t machines_max; /* from FOUND: a replica may have more memory, never more room */
+    uint32_t records_max;
     uint64_t seq;         /* last event emitted */
     uint64_t vms_created; /* highest creation number */
     uint32_t machines;
@@ -130,7 +133,8 @@ size_t slice_state_size(const struct slice_config *config);
 struct slice_state *slice_state_init(void *memory, const struct slice_config *config);
 
 /* Applies one entry. DATA_LOSS, UNIMPLEMENTED: not a valid entry; the state is unchanged and the
- * replica must stop. `out` is written whole. O(commands) hash steps. */
+ * replica must stop. RESOURCE_EXHAUSTED: founded for more than this config. `out` is written whole.
+ * O(commands) hash steps. */
 enum fly_status slice_apply(struct slice_state *s, const uint8_t *data, size_t size,
                             struct slice_effects *out, struct fly_error *error);
 

@@ -41,6 +41,9 @@ struct slice_state {
     bool viewed;
 };
 
+/* RESOURCE_EXHAUSTED when a slice with these bounds does not fit into this memory. */
+enum fly_status state_fits(const struct slice_state *s, uint32_t machines_max, uint32_t records_max,
+                           struct fly_error *error);
 struct slice_machine *state_machine_write(struct slice_state *s, uint32_t slot);
 struct slice_record *state_record_write(struct slice_state *s, uint32_t slot);
 /* A free record slot with key and subject set and indexed by them; SLICE_NONE: the table is full.

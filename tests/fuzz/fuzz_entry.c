@@ -26,7 +26,7 @@ static struct slice_state *make(void **memory)
 static void begin(struct slice_state *s)
 {
     const struct command commands[] = {
-        {.type = COMMAND_FOUND, .tag = 5, .incarnation = 9},
+        {.type = COMMAND_FOUND, .tag = 5, .incarnation = 9, .machines_max = 8, .records_max = 16},
         {.type = COMMAND_LEAD, .term = 1},
         {.type = COMMAND_MACHINE_ADD, .name = "a", .region = "SIN", .cores = 4, .memory_bytes = 9},
         {.type = COMMAND_MACHINE_ADD, .name = "b", .region = "SIN", .cores = 2, .memory_bytes = 9},

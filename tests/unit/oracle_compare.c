@@ -78,6 +78,8 @@ static const char *compare_totals(const struct slice_totals *a, const struct sli
 {
     DIFFER(tag);
     DIFFER(incarnation);
+    DIFFER(machines_max);
+    DIFFER(records_max);
     DIFFER(seq);
     DIFFER(vms_created);
     DIFFER(machines);

@@ -440,11 +440,14 @@ static enum slice_code run(struct oracle *o, const struct command *c, struct ora
     int64_t wall_ms = out->head.wall_ms;
 
     if (c->type == COMMAND_FOUND) {
-        if (o->totals.tag != 0 || c->tag == 0 || c->tag > FLY_TAG_MAX) {
+        if (o->totals.tag != 0 || c->tag == 0 || c->tag > FLY_TAG_MAX || c->machines_max == 0 ||
+            c->records_max == 0) {
             return SLICE_STALE;
         }
         o->totals.tag = c->tag;
         o->totals.incarnation = c->incarnation;
+        o->totals.machines_max = c->machines_max;
+        o->totals.records_max = c->records_max;
         return SLICE_OK;
     }
     if (o->totals.tag == 0) {

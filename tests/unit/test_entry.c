@@ -29,6 +29,8 @@ static struct command some_command(enum command_type type)
     case COMMAND_FOUND:
         c.tag = 0xabcdef;
         c.incarnation = 77;
+        c.machines_max = 100;
+        c.records_max = 1000;
         return c;
     case COMMAND_LEAD:
         c.term = 9;

@@ -190,7 +190,11 @@ static size_t random_batch(struct duel *d, uint8_t *out)
 static void found(struct duel *d, uint8_t *out, size_t *size)
 {
     struct batch_head head = {.wall_ms = d->wall_ms, .slice_ms = d->slice_ms, .boot = 9};
-    struct command c = {.type = COMMAND_FOUND, .tag = TAG, .incarnation = 77};
+    struct command c = {.type = COMMAND_FOUND,
+                        .tag = TAG,
+                        .incarnation = 77,
+                        .machines_max = d->config.machines_max,
+                        .records_max = d->config.records_max};
     struct fly_writer w;
 
     entry_begin(&w, out, SLICE_BATCH_BYTES_MAX, &head);

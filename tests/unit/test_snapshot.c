@@ -76,7 +76,11 @@ static struct slice_state *some_state(void)
     struct fly_writer w;
 
     begin(&w, 1000);
-    add(&w, &(struct command){.type = COMMAND_FOUND, .tag = TAG, .incarnation = 9});
+    add(&w, &(struct command){.type = COMMAND_FOUND,
+                              .tag = TAG,
+                              .incarnation = 9,
+                              .machines_max = roomy.machines_max,
+                              .records_max = roomy.records_max});
     add(&w, &(struct command){.type = COMMAND_LEAD, .term = 3});
     for (unsigned i = 0; i < 2; i++) {
         struct command c = {
@@ -310,9 +314,11 @@ static void test_refusals(void **unused)
         int version;
         enum fly_status status;
     } rows[] = {
-        {"as it was", {.machines_max = 2, .records_max = 16}, 1, FLY_OK},
-        {"fewer machines", {.machines_max = 1, .records_max = 16}, 1, FLY_RESOURCE_EXHAUSTED},
-        {"a newer version", {.machines_max = 2, .records_max = 16}, 2, FLY_UNIMPLEMENTED},
+        {"as it was", {.machines_max = 4, .records_max = 64}, 1, FLY_OK},
+        {"more memory", {.machines_max = 9, .records_max = 640}, 1, FLY_OK},
+        {"fewer machines", {.machines_max = 3, .records_max = 64}, 1, FLY_RESOURCE_EXHAUSTED},
+        {"fewer records", {.machines_max = 4, .records_max = 63}, 1, FLY_RESOURCE_EXHAUSTED},
+        {"a newer version", {.machines_max = 4, .records_max = 64}, 2, FLY_UNIMPLEMENTED},
     };
     struct slice_state *s = some_state();
     size_t size;
