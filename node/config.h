@@ -2,7 +2,7 @@
  * config - what flynode was told: flag > environment > file > default (DESIGN 11).
  *
  * Files: $XDG_CONFIG_HOME/flylight/flynode.json (or ~/.config/…), then /etc/flylight/flynode.json;
- * one JSON object of strings and booleans, keys as the flags. An unknown key is an error. Shell.
+ * one JSON object of strings, keys as the flags. An unknown key is an error. Shell.
  */
 #ifndef FLY_NODE_CONFIG_H
 #define FLY_NODE_CONFIG_H

@@ -143,7 +143,10 @@ void front_hello(struct front *f, struct rpc_hello *hello, struct owner_now now)
     if (refused) {
         return;
     }
-    region_tags_fill(&tags, f->config.catalog, NULL);
+    tags.count = 0;
+    if (peer != NULL) { /* who says nothing of himself learns nothing of our machines */
+        region_tags_fill(&tags, f->config.catalog, NULL);
+    }
     reply.cluster = (char *)f->config.cluster_id;
     reply.node = (char *)f->config.node_name;
     reply.version = FLY_VERSION;

@@ -53,6 +53,9 @@ static void say_no_room(struct front *f, const struct launch *l, struct refusal 
         refusal_set(r, FLY_FAILED_PRECONDITION, FLY__V1__REASON__REASON_TOO_LARGE, false,
                     "no machine of %s could ever hold %u cores: the largest has %u", spec->region,
                     spec->cores, room->cores_max);
+    } else if (spec->cores > SLICE_CORES_MAX || spec->memory_bytes > SLICE_VM_MEMORY_MAX) {
+        refusal_set(r, FLY_FAILED_PRECONDITION, FLY__V1__REASON__REASON_TOO_LARGE, false,
+                    "a VM has at most %d cores and 64 TB of memory", SLICE_CORES_MAX);
     } else {
         refusal_set(r, FLY_FAILED_PRECONDITION, FLY__V1__REASON__REASON_TOO_LARGE, false,
                     "no single machine of %s could ever hold %u cores and %s together",

@@ -27,7 +27,8 @@ struct host {
     size_t owner_bytes;
     uint64_t told; /* seq of the last event handed out */
     uv_timer_t reopen;
-    int64_t reopen_ms;
+    int64_t reopen_ms; /* pause before the next opening; 0 once the slice is ready */
+    bool reopening;    /* after a failure */
     uint64_t recoveries;
     uint64_t failures;
     int64_t look_ms; /* when to look at the disk's silence again; INT64_MAX: nothing is under way */
@@ -127,6 +128,12 @@ static void on_apply(void *user, uint64_t index, uint64_t term, const uint8_t *d
     tell_events(h);
     if (owner_ready(h->owner) && h->reopen_ms != 0) {
         h->reopen_ms = 0;
+        if (h->reopening) {
+            h->reopening = false;
+            h->recoveries++;
+            fly_log_info("journal.recovered", F_STR("dir", h->config.dir),
+                         F_U64("recoveries", h->recoveries));
+        }
         h->config.hooks.ready(h->config.user);
     }
 }
@@ -250,6 +257,15 @@ static enum fly_status journal_start(struct host *h, struct fly_error *error)
     return status;
 }
 
+/* The pause doubles until the slice was ready once more. */
+static void again_later(struct host *h)
+{
+    int64_t next_ms = h->reopen_ms == 0 ? REOPEN_FIRST_MS : 2 * h->reopen_ms;
+
+    h->reopen_ms = next_ms < REOPEN_MAX_MS ? next_ms : REOPEN_MAX_MS;
+    h->reopening = true;
+}
+
 static void on_reopen(uv_timer_t *timer)
 {
     struct host *h = timer->data;
@@ -260,14 +276,13 @@ static void on_reopen(uv_timer_t *timer)
     }
     enum fly_status status = journal_start(h, &error);
     if (status == FLY_OK) {
-        h->recoveries++;
-        fly_log_info("journal.reopened", F_STR("dir", h->config.dir),
-                     F_U64("recoveries", h->recoveries));
-    } else if (status == FLY_DATA_LOSS || status == FLY_UNIMPLEMENTED) {
+        return; /* ready() or failed() will tell */
+    }
+    if (status == FLY_DATA_LOSS || status == FLY_UNIMPLEMENTED) {
         die(h, &error);
     } else {
         h->failures++;
-        h->reopen_ms = h->reopen_ms * 2 < REOPEN_MAX_MS ? h->reopen_ms * 2 : REOPEN_MAX_MS;
+        again_later(h);
         fly_log_error("journal.reopen_failed", F_STR("error", error.text),
                       F_I64("again_in_ms", h->reopen_ms));
         FLY_CHECK(uv_timer_start(&h->reopen, on_reopen, (uint64_t)h->reopen_ms, 0) == 0);
@@ -295,7 +310,10 @@ static void on_journal_closed(void *user)
     if (h->closing) {
         uv_close((uv_handle_t *)&h->reopen, on_timer_closed);
     } else {
-        h->reopen_ms = REOPEN_FIRST_MS;
+        /* 0: it had been ready. Else it opens and fails again: a full disk does that */
+        h->reopen_ms = h->reopen_ms == 0                  ? REOPEN_FIRST_MS
+                       : h->reopen_ms * 2 < REOPEN_MAX_MS ? h->reopen_ms * 2
+                                                          : REOPEN_MAX_MS;
         FLY_CHECK(uv_timer_start(&h->reopen, on_reopen, (uint64_t)h->reopen_ms, 0) == 0);
     }
 }

@@ -143,7 +143,7 @@ static void take_status(struct csv_table *table, struct inventory_machine *machi
         }
     }
     if (machine->cordoned) {
-        csv_warn(table, "machine %s is not available: nothing new is placed on it", machine->name);
+        csv_warn(table, "machine %s is not available: it is not brought in", machine->name);
     }
 }
 

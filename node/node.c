@@ -1,5 +1,6 @@
 #include "node/node.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <sodium.h>
 #include <sys/mman.h>
@@ -80,7 +81,7 @@ static void let_go(struct node *n);
 
 static void step_phase(struct node *n, struct owner_now now)
 {
-    if (n->reconcile.active && reconcile_step(&n->reconcile, n->host, now)) {
+    if (n->reconcile.active && reconcile_step(&n->reconcile, now)) {
         n->reconcile.active = false;
         fly_log_info("inventory.applied", F_U64("added", n->reconcile.added),
                      F_U64("resized", n->reconcile.resized), F_U64("removed", n->reconcile.removed),
@@ -274,6 +275,12 @@ static void empty_mailbox(struct node *n)
     }
 }
 
+/* All others are closed in the same pass. What an abandoned journal left may go on for ever. */
+static void on_last_closed(uv_handle_t *wake)
+{
+    uv_stop(wake->loop);
+}
+
 /* The log is closed; the connections may not be: nng's threads let go of them one by one. */
 static void let_go(struct node *n)
 {
@@ -291,7 +298,7 @@ static void let_go(struct node *n)
     for (size_t i = 0; i < FLY_ARRAY_COUNT(n->signals); i++) {
         uv_close((uv_handle_t *)&n->signals[i], NULL);
     }
-    uv_close((uv_handle_t *)&n->mailbox.wake, NULL);
+    uv_close((uv_handle_t *)&n->mailbox.wake, on_last_closed);
 }
 
 static void on_host_closed(void *user)
@@ -358,7 +365,19 @@ static void close_loop(struct node *n)
 {
     (void)uv_run(&n->loop, UV_RUN_DEFAULT);
     mailbox_fini(&n->mailbox);
-    FLY_CHECK(uv_loop_close(&n->loop) == 0);
+    if (uv_loop_close(&n->loop) != 0) {
+        fly_log_warn("node.handles_left", F_STR("cause", "a journal was abandoned (journal.c)"));
+    }
+}
+
+/* Connections come and go on nng's threads with buffers of many sizes: with a heap for each thread
+ * they leave holes that only grow. So one heap, and what is large goes back to the kernel at once.
+ */
+static void tune_heap(void)
+{
+    (void)mallopt(M_ARENA_MAX, 1);
+    (void)mallopt(M_MMAP_THRESHOLD, 32 * 1024);
+    (void)mallopt(M_TRIM_THRESHOLD, 512 * 1024);
 }
 
 int node_run_dev(const struct node_config *config)
@@ -369,6 +388,7 @@ int node_run_dev(const struct node_config *config)
 
     n->config = config;
     (void)fly_copy_string(n->name, sizeof n->name, "dev");
+    tune_heap();
     FLY_CHECK(sodium_init() >= 0);
     if (node_load_inventory(n, &error) != FLY_OK ||
         identity_open(config->state, fly_clock_wall_ms(), &n->identity, &error) != FLY_OK) {

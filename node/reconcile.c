@@ -5,13 +5,13 @@
 #include "proto/base/bytes.h"
 #include "proto/base/log.h"
 
-enum { WAITING_MAX = 1024 };
+enum { WAITING_MAX = 1024, PLACE_BITS = 32 };
 
 void reconcile_begin(struct reconcile *r, const struct inventory *inventory, struct host *host)
 {
     const struct slice_state *s = owner_state(host_owner(host));
 
-    *r = (struct reconcile){.inventory = inventory, .active = true};
+    *r = (struct reconcile){.inventory = inventory, .host = host, .active = true};
     for (uint32_t slot = 0; slot < slice_machine_slots(s); slot++) {
         if (slice_machine_at(s, slot)->name[0] != '\0') {
             r->unmatched[slot / 8] |= (uint8_t)(1u << slot % 8);
@@ -19,26 +19,26 @@ void reconcile_begin(struct reconcile *r, const struct inventory *inventory, str
     }
 }
 
-static void change(struct reconcile *r, struct host *host, struct owner_now now,
-                   enum owner_machine_change what, const char *name, const char *region,
-                   uint32_t cores, uint64_t memory_bytes)
+/* A ticket tells the change and the machine: its place in the inventory, or its slot (removes). */
+static void change(struct reconcile *r, struct owner_now now, enum owner_machine_change what,
+                   size_t place, const struct inventory_machine *m)
 {
     struct owner_call call = {.kind = OWNER_MACHINE,
-                              .ticket = RECONCILE_TICKET | (uint64_t)what,
+                              .ticket = RECONCILE_TICKET | (uint64_t)what << PLACE_BITS | place,
                               .machine_change = what,
-                              .cores = cores,
-                              .memory_bytes = memory_bytes};
+                              .cores = m->cores,
+                              .memory_bytes = m->memory_bytes};
 
-    (void)fly_copy_string(call.name, sizeof call.name, name);
-    (void)fly_copy_string(call.region, sizeof call.region, region);
+    (void)fly_copy_string(call.name, sizeof call.name, m->name);
+    (void)fly_copy_string(call.region, sizeof call.region, m->region);
     r->waiting++;
-    host_call(host, &call, now);
+    host_call(r->host, &call, now);
 }
 
-static void compare_machine(struct reconcile *r, struct host *host, struct owner_now now,
-                            const struct inventory_machine *m)
+static void compare_machine(struct reconcile *r, struct owner_now now, size_t place)
 {
-    const struct slice_state *s = owner_state(host_owner(host));
+    const struct inventory_machine *m = &r->inventory->machines[place];
+    const struct slice_state *s = owner_state(host_owner(r->host));
     uint32_t slot = slice_machine_find(s, m->name);
     const struct slice_machine *there = slice_machine_at(s, slot);
 
@@ -49,46 +49,63 @@ static void compare_machine(struct reconcile *r, struct host *host, struct owner
         return;
     }
     if (slot == SLICE_NONE) {
-        change(r, host, now, OWNER_MACHINE_ADD, m->name, m->region, m->cores, m->memory_bytes);
+        change(r, now, OWNER_MACHINE_ADD, place, m);
     } else if (strcmp(there->region, m->region) != 0) {
         fly_log_warn("inventory.moved", F_STR("machine", m->name), F_STR("from", there->region),
                      F_STR("to", m->region),
                      F_STR("hint", "remove it, start once, then add it in the other region"));
         r->refused++;
     } else if (there->cores != m->cores || there->memory_bytes != m->memory_bytes) {
-        change(r, host, now, OWNER_MACHINE_RESIZE, m->name, "", m->cores, m->memory_bytes);
+        change(r, now, OWNER_MACHINE_RESIZE, place, m);
     }
 }
 
-bool reconcile_step(struct reconcile *r, struct host *host, struct owner_now now)
+bool reconcile_step(struct reconcile *r, struct owner_now now)
 {
     const struct inventory *inventory = r->inventory;
 
-    if (host_owner(host) == NULL) {
+    if (host_owner(r->host) == NULL) {
         return false;
     }
     for (; r->next_machine < inventory->machine_count && r->waiting < WAITING_MAX;
          r->next_machine++) {
-        compare_machine(r, host, now, &inventory->machines[r->next_machine]);
+        compare_machine(r, now, r->next_machine);
     }
-    const struct slice_state *s = owner_state(host_owner(host));
+    const struct slice_state *s = owner_state(host_owner(r->host));
     for (; r->next_machine == inventory->machine_count && r->waiting < WAITING_MAX &&
            r->next_slot < slice_machine_slots(s);
          r->next_slot++) {
         const struct slice_machine *m = slice_machine_at(s, r->next_slot);
         bool unmatched = (r->unmatched[r->next_slot / 8] >> r->next_slot % 8 & 1) != 0;
         if (unmatched && m->name[0] != '\0') {
-            change(r, host, now, OWNER_MACHINE_REMOVE, m->name, "", 0, 0);
+            struct inventory_machine gone = {.cores = 0};
+            (void)fly_copy_string(gone.name, sizeof gone.name, m->name);
+            change(r, now, OWNER_MACHINE_REMOVE, r->next_slot, &gone);
         }
     }
     return r->waiting == 0 && r->next_machine == inventory->machine_count &&
            r->next_slot >= slice_machine_slots(s);
 }
 
+static const char *machine_of(const struct reconcile *r, enum owner_machine_change what,
+                              size_t place)
+{
+    if (what != OWNER_MACHINE_REMOVE) {
+        return r->inventory->machines[place].name;
+    }
+    return host_owner(r->host) == NULL
+               ? ""
+               : slice_machine_at(owner_state(host_owner(r->host)), (uint32_t)place)->name;
+}
+
 void reconcile_answer(struct reconcile *r, const struct owner_answer *answer)
 {
-    enum owner_machine_change what =
-        (enum owner_machine_change)(answer->ticket & ~RECONCILE_TICKET);
+    static const char *const words[] = {[OWNER_MACHINE_ADD] = "add",
+                                        [OWNER_MACHINE_RESIZE] = "resize",
+                                        [OWNER_MACHINE_REMOVE] = "remove"};
+    uint64_t rest = answer->ticket & ~RECONCILE_TICKET;
+    enum owner_machine_change what = (enum owner_machine_change)(rest >> PLACE_BITS);
+    size_t place = rest & ((UINT64_C(1) << PLACE_BITS) - 1);
 
     if (r->waiting == 0) {
         return; /* of a round that was begun again */
@@ -98,11 +115,10 @@ void reconcile_answer(struct reconcile *r, const struct owner_answer *answer)
         r->added += what == OWNER_MACHINE_ADD;
         r->resized += what == OWNER_MACHINE_RESIZE;
         r->removed += what == OWNER_MACHINE_REMOVE;
-    } else if (answer->code == OWNER_UNKNOWN || answer->status == FLY_UNAVAILABLE) {
-        r->unknown = true;
-    } else {
-        r->refused++;
-        fly_log_warn("inventory.refused",
+    } else if (answer->code != OWNER_UNKNOWN && answer->status != FLY_UNAVAILABLE) {
+        r->refused++; /* otherwise the log failed: ready() begins again */
+        fly_log_warn("inventory.refused", F_STR("change", words[what]),
+                     F_STR("machine", machine_of(r, what, place)),
                      F_STR("reason", answer->text != NULL ? answer->text : "no such machine"));
     }
 }

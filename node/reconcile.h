@@ -16,6 +16,7 @@
 
 struct reconcile {
     const struct inventory *inventory;
+    struct host *host;
     size_t next_machine;                       /* of the inventory */
     uint32_t next_slot;                        /* of the slice, for removes */
     uint8_t unmatched[SLICE_MACHINES_MAX / 8]; /* slots there at the start, not in the inventory */
@@ -24,7 +25,6 @@ struct reconcile {
     uint32_t resized;
     uint32_t removed;
     uint32_t refused;
-    bool unknown; /* the log failed under it: begin again */
     bool active;
 };
 
@@ -34,7 +34,7 @@ struct reconcile {
 /* Starts over; the host must be ready. */
 void reconcile_begin(struct reconcile *r, const struct inventory *inventory, struct host *host);
 /* Makes as many calls as may wait at once. True: all differences were made and answered. */
-bool reconcile_step(struct reconcile *r, struct host *host, struct owner_now now);
+bool reconcile_step(struct reconcile *r, struct owner_now now);
 void reconcile_answer(struct reconcile *r, const struct owner_answer *answer);
 
 #endif

@@ -106,8 +106,6 @@ static void pending_drop(struct journal *j)
         free(pending);
     }
     j->pending_last = &j->pending_first;
-    j->pending_count = 0;
-    j->pending_bytes = 0;
 }
 
 /* Takes up to one batch off the queue, wrapped into libraft's memory. */
@@ -133,8 +131,6 @@ static unsigned batch_take(struct journal *j, struct raft_buffer *buffers, unsig
         bytes += size + 16;
         count++;
         j->pending_first = pending->next;
-        j->pending_count--;
-        j->pending_bytes -= pending->size;
         free(pending);
     }
     if (j->pending_first == NULL) {
@@ -181,9 +177,10 @@ enum fly_status journal_append(struct journal *j, const uint8_t *data, size_t si
             fly_error_set(error, FLY_INVALID_ARGUMENT,
                           "an entry of %zu bytes: the journal takes 1 to %zu", size, j->entry_max);
     } else if (j->stats.in_flight >= JOURNAL_IN_FLIGHT_MAX ||
-               j->pending_bytes + size > JOURNAL_PENDING_MAX) {
+               j->in_flight_bytes + size > JOURNAL_BYTES_MAX) {
         status = fly_error_set(error, FLY_RESOURCE_EXHAUSTED,
-                               "%" PRIu64 " entries are in flight already", j->stats.in_flight);
+                               "%" PRIu64 " entries of %zu bytes are in flight already",
+                               j->stats.in_flight, j->in_flight_bytes);
     }
     struct journal_pending *pending = status == FLY_OK ? malloc(sizeof *pending + size) : NULL;
     if (status == FLY_OK && pending == NULL) {
@@ -198,8 +195,7 @@ enum fly_status journal_append(struct journal *j, const uint8_t *data, size_t si
     memcpy(pending->data, data, size);
     *j->pending_last = pending;
     j->pending_last = &pending->next;
-    j->pending_count++;
-    j->pending_bytes += size;
+    j->in_flight_bytes += size;
     j->stats.submitted++;
     if (j->stats.in_flight++ == 0) {
         j->answered_ms = uv_now(j->config.loop);
@@ -222,7 +218,6 @@ static void journal_turn(uv_idle_t *handle)
     }
     if (j->dead && !j->told && !j->closing) {
         j->told = true;
-        fly_log_error("journal.failed", F_STR("dir", j->dir), F_STR("reason", j->error.text));
         j->config.hooks.failed(j->config.user, &j->error);
     }
 }

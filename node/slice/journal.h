@@ -23,10 +23,10 @@ struct journal;
 struct uv_loop_s;
 
 enum {
-    JOURNAL_ENTRY_MAX = 1024 * 1024,        /* bytes of one entry */
-    JOURNAL_IN_FLIGHT_MAX = 65536,          /* entries submitted and not yet applied */
-    JOURNAL_PENDING_MAX = 64 * 1024 * 1024, /* bytes appended in one turn of the loop */
-    JOURNAL_DIR_MAX = 512,                  /* bytes of a folder's path, NUL included */
+    JOURNAL_ENTRY_MAX = 1024 * 1024,      /* bytes of one entry */
+    JOURNAL_IN_FLIGHT_MAX = 65536,        /* entries submitted and not yet applied */
+    JOURNAL_BYTES_MAX = 64 * 1024 * 1024, /* bytes of entries in flight */
+    JOURNAL_DIR_MAX = 512,                /* bytes of a folder's path, NUL included */
 };
 
 struct journal_hooks {
@@ -34,7 +34,8 @@ struct journal_hooks {
      * the call. May call journal_append; may not close the journal. */
     void (*apply)(void *user, uint64_t index, uint64_t term, const uint8_t *data, size_t size);
     /* This replica leads `term` and every earlier entry has been applied: the owner may now propose
-     * the entry of its own term. Called once per term, from the loop, never inside journal_open. */
+     * the entry of its own term. Once per open, from the loop, never inside journal_open; the term
+     * is higher than in every earlier open of this folder. */
     void (*lead)(void *user, uint64_t term);
     /* An append failed after its submission, or the log stopped: the outcome of everything in
      * flight is unknown, no apply() will follow. The journal refuses everything until it was closed
@@ -42,7 +43,7 @@ struct journal_hooks {
     void (*failed)(void *user, const struct fly_error *error);
     /* Snapshot of the applied state. view(): on the loop, cheap; an immutable picture, or NULL to
      * put it off. encode(): on a pool thread; picture -> *data from malloc (the journal frees it).
-     * release(): on the loop, exactly once per view. */
+     * release(): on the loop, exactly once per view. All three end before closed(). */
     void *(*view)(void *user);
     enum fly_status (*encode)(void *user, void *view, uint8_t **data, size_t *size);
     void (*release)(void *user, void *view);
@@ -60,9 +61,9 @@ struct journal_config {
     void *user;
     uint64_t id;               /* raft id of this replica [1]; never an address */
     size_t segment_bytes;      /* size of a new segment file [8 MiB] */
-    unsigned snapshot_entries; /* entries between two snapshots, at least [8192] */
-    size_t snapshot_bytes;     /* log bytes between two snapshots, at least [8 MiB] */
-    unsigned snapshot_growth;  /* log bytes may reach this many % of the last snapshot [100] */
+    unsigned snapshot_entries; /* a snapshot is due after so many entries [65536] */
+    size_t snapshot_bytes;     /* or after so many bytes of log [8 MiB] */
+    unsigned snapshot_growth;  /* but not before the log is this many % of the last one [100] */
     unsigned trailing;         /* entries kept behind a snapshot [1024] */
 };
 
@@ -92,13 +93,14 @@ struct journal_stats {
  * apply() for the whole log before it returns. On an error nothing is left open and nothing was
  * changed but a torn tail that was repaired; FLY_DATA_LOSS: the folder is damaged, `error` names
  * file, offset, reason and what to do; FLY_RESOURCE_EXHAUSTED: disk full; FLY_UNAVAILABLE: other
- * trouble with the disk, another try may work. Takes the loop's handles: run the loop to close. */
+ * trouble with the disk, or the folder is not closed yet: another try may work. After an error no
+ * hook is called any more, but the loop has to turn to end what was begun. */
 enum fly_status journal_open(struct journal **out, const struct journal_config *config,
                              struct fly_error *error);
 
-/* Submits one entry of 1..JOURNAL_ENTRY_MAX bytes (copied). FLY_OK: submitted; it ends in apply(),
- * or in failed() for all that are in flight. Any error: certainly not submitted and never will be.
- * Entries of one loop turn share writes. */
+/* Submits one entry of 1..JOURNAL_ENTRY_MAX bytes, or a quarter of a segment if that is less
+ * (copied). FLY_OK: submitted; it ends in apply(), or in failed() for all that are in flight. Any
+ * error: certainly not submitted and never will be. Entries of one loop turn share writes. */
 enum fly_status journal_append(struct journal *j, const uint8_t *data, size_t size,
                                struct fly_error *error);
 

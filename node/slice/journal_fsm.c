@@ -73,9 +73,10 @@ static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buffer, voi
         j->stats.replayed++;
     } else {
         j->stats.in_flight--;
+        j->in_flight_bytes -= size;
     }
     j->config.hooks.apply(j->config.user, wrap.index, wrap.term, data, size);
-    if (snapshot_due(j)) {
+    if (j->leading && snapshot_due(j)) { /* never inside journal_open */
         raft_set_snapshot_threshold(&j->raft, 1);
     }
     return 0;

@@ -59,7 +59,7 @@ struct journal {
     uv_idle_t turn; /* runs at the start of the next turn, when there is something to do */
     bool turn_open;
     struct journal_pending *pending_first, **pending_last;
-    size_t pending_count, pending_bytes;
+    size_t in_flight_bytes;
 
     uint64_t
         answered_ms; /* loop time of the disk's last answer, or of the first entry that waits */

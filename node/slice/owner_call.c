@@ -111,12 +111,15 @@ static bool key_young(struct owner *o, const struct owner_call *c, struct owner_
 /* A LAUNCH on the best machine, held or waiting. NULL: answered. */
 static struct flight *place(struct owner *o, const struct owner_call *c, enum flight_state state)
 {
+    bool too_large = c->cores > SLICE_CORES_MAX || c->memory_bytes > SLICE_VM_MEMORY_MAX;
     uint32_t machine =
-        book_choose(&o->book, o->state, c->region, c->cores, c->memory_bytes, &o->rng);
+        too_large ? SLICE_NONE
+                  : book_choose(&o->book, o->state, c->region, c->cores, c->memory_bytes, &o->rng);
 
     if (machine == SLICE_NONE) {
         struct owner_answer *a = owner_answer_new(o, c->ticket, c->kind, OWNER_ELSEWHERE);
         owner_room(o, c->region, c->cores, c->memory_bytes, &a->room);
+        a->room.fits_empty &= !too_large;
         return NULL;
     }
     struct command launch = command_of(c, COMMAND_LAUNCH);

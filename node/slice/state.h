@@ -120,7 +120,7 @@ struct slice_totals {
     uint64_t boot;    /* of the last LEAD */
     int64_t slice_ms; /* of the last entry */
     int64_t wall_ms;
-    uint32_t purged_mint_s; /* minted keys up to here have been forgotten */
+    uint32_t purged_mint_s; /* minted keys up to here were forgotten, or too old when cancelled */
 };
 
 /* Bytes that slice_state_init needs; views need as many chunks again, which is counted in. */

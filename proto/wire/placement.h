@@ -97,7 +97,7 @@ enum owner_code {
     OWNER_DONE_OK,      /* DONE, RELEASE, MACHINE: recorded */
     OWNER_BUSY,         /* another try with this key is under way: ask again */
     OWNER_KEY_REUSED,
-    OWNER_KEY_EXPIRED,
+    OWNER_KEY_EXPIRED, /* too old; COMMIT, CLOSE: what came of the hold is forgotten, not dead */
     OWNER_KEY_INVALID, /* minted in the future, or not at home here */
     OWNER_NOT_FOUND,   /* DESTROY: no such VM; MACHINE: no such machine */
     OWNER_REFUSED,     /* not done and never will be by this call: `status` and `text` say why */

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "journal_room.h"
+#include "tests/unit/journal_room.h"
 
 static struct room room;
 
@@ -19,6 +19,11 @@ static void open_ok(void)
     assert_int_equal(status, FLY_OK);
     room_lead_wait(&room);
     assert_true(journal_ready(room.journal));
+}
+
+static void stats_read(struct journal_stats *stats)
+{
+    journal_stats(room.journal, stats);
 }
 
 static void test_append_and_replay(void **state)
@@ -51,11 +56,6 @@ static void test_append_and_replay(void **state)
         room_close(&room);
     }
     room_fini(&room);
-}
-
-static void stats_read(struct journal_stats *stats)
-{
-    journal_stats(room.journal, stats);
 }
 
 /* Runs until the snapshots taken or failed reach `count`. */
@@ -103,8 +103,15 @@ static void test_limits(void **state)
     assert_int_equal(stats.in_flight, JOURNAL_IN_FLIGHT_MAX);
     assert_int_equal(stats.refused, 3);
     room_run_until(&room, 18 + JOURNAL_IN_FLIGHT_MAX);
+    uint64_t count = room.toy.count;
+    while (journal_append(room.journal, big, 16 * 1024, &room.error) == FLY_OK) {
+        count++;
+    }
+    assert_int_equal(count - room.toy.count, JOURNAL_BYTES_MAX / (16 * 1024));
+    stats_read(&stats);
+    assert_int_equal(stats.refused, 4);
     struct toy before = room.toy;
-    room_close(&room);
+    room_close(&room); /* 64 MiB are thrown away before they reach the disk */
     open_ok();
     assert_memory_equal(&room.toy, &before, sizeof before);
     room_fini(&room);
@@ -271,14 +278,6 @@ static void damage(const char *file, long offset, const void *data, size_t size)
     close(fd);
 }
 
-static void copy_dir(const char *from, const char *to)
-{
-    char command[1200];
-    room_wipe(to);
-    snprintf(command, sizeof command, "cp -a '%s' '%s'", from, to);
-    assert_int_equal(system(command), 0);
-}
-
 static void test_torn_tail_is_repaired(void **state)
 {
     (void)state;
@@ -290,7 +289,7 @@ static void test_torn_tail_is_repaired(void **state)
     char live[300], copy[300];
     snprintf(live, sizeof live, "%s", room.dir);
     snprintf(copy, sizeof copy, "%s-copy", room.dir);
-    copy_dir(live, copy);
+    room_copy(live, copy);
     room_close(&room);
     room_wipe(live);
     assert_int_equal(rename(copy, live), 0);

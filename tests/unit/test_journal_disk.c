@@ -14,181 +14,15 @@
 
 #include <cmocka.h>
 
-#include "journal_room.h"
+#include "tests/unit/journal_fault.h"
+#include "tests/unit/journal_room.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <linux/aio_abi.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
-
-/* --- the faulty disk ----------------------------------------------------------------------- */
-
-enum fault { FAULT_NONE, FAULT_KILL_BEFORE, FAULT_KILL_AFTER, FAULT_ERROR, FAULT_SUBMIT };
-
-/* Shared with the children. */
-struct plan {
-    atomic_uint armed, steps, submits;
-    atomic_bool event_fails;
-    enum fault fault;
-    unsigned at, length; /* first step that fails, how many */
-    int error;
-    /* what the child got to */
-    uint64_t acknowledged, hash;
-    unsigned opens, fails, refused_folder;
-    char text[FLY_ERROR_TEXT_SIZE];
-};
-
-static struct plan *plan;
-static bool plan_loud;
-
-/* The libc function behind ours, into the function pointer at `pointer`. */
-static void real_find(void *pointer, const char *name)
-{
-    void *symbol = dlsym(RTLD_NEXT, name);
-    FLY_CHECK(symbol != NULL);
-    memcpy(pointer, &symbol, sizeof symbol);
-}
-
-#define REAL(name)                                                                                 \
-    if (real == NULL) {                                                                            \
-        real_find(&real, name);                                                                    \
-    }
-
-/* Counts a step. True: it fails, with errno set. */
-static bool step_begin(const char *call, unsigned *number)
-{
-    *number = 0;
-    if (plan == NULL || !atomic_load(&plan->armed)) {
-        return false;
-    }
-    *number = atomic_fetch_add(&plan->steps, 1) + 1;
-    if (plan_loud && *number + 3 >= plan->at && *number <= plan->at + plan->length + 3) {
-        fprintf(stderr, "step %u: %s\n", *number, call);
-    }
-    if (plan->fault == FAULT_KILL_BEFORE && *number == plan->at) {
-        kill(getpid(), SIGKILL);
-    }
-    if (plan->fault == FAULT_ERROR && *number >= plan->at && *number < plan->at + plan->length) {
-        errno = plan->error;
-        return true;
-    }
-    return false;
-}
-
-static void step_end(unsigned number)
-{
-    if (number != 0 && plan->fault == FAULT_KILL_AFTER && number == plan->at) {
-        kill(getpid(), SIGKILL);
-    }
-}
-
-#define STEP(result_type, failure, call)                                                           \
-    unsigned number_;                                                                              \
-    if (step_begin(__func__, &number_)) {                                                          \
-        return (failure);                                                                          \
-    }                                                                                              \
-    result_type result_ = (call);                                                                  \
-    step_end(number_);                                                                             \
-    return result_
-
-int fsync(int fd)
-{
-    (void)fd;
-    STEP(int, -1, 0);
-}
-
-int fdatasync(int fd)
-{
-    (void)fd;
-    STEP(int, -1, 0);
-}
-
-int ftruncate(int fd, off_t size)
-{
-    static int (*real)(int, off_t);
-    REAL("ftruncate")
-    STEP(int, -1, real(fd, size));
-}
-
-int ftruncate64(int fd, off64_t size)
-{
-    return ftruncate(fd, size);
-}
-
-ssize_t pwrite(int fd, const void *data, size_t size, off_t offset)
-{
-    static ssize_t (*real)(int, const void *, size_t, off_t);
-    REAL("pwrite")
-    STEP(ssize_t, -1, real(fd, data, size, offset));
-}
-
-ssize_t pwrite64(int fd, const void *data, size_t size, off64_t offset)
-{
-    return pwrite(fd, data, size, offset);
-}
-
-int rename(const char *from, const char *to)
-{
-    static int (*real)(const char *, const char *);
-    REAL("rename")
-    STEP(int, -1, real(from, to));
-}
-
-int unlink(const char *path)
-{
-    static int (*real)(const char *);
-    REAL("unlink")
-    STEP(int, -1, real(path));
-}
-
-int posix_fallocate(int fd, off_t offset, off_t size)
-{
-    static int (*real)(int, off_t, off_t);
-    REAL("posix_fallocate")
-    STEP(int, plan->error, real(fd, offset, size));
-}
-
-/* libraft submits and reaps its writes through syscall(2). A write that fails does so with its
- * completion; FAULT_SUBMIT refuses the submission itself, which Linux hardly ever does. */
-long syscall(long number, ...)
-{
-    static long (*real)(long, ...);
-    va_list args;
-    long a[6];
-    REAL("syscall")
-    va_start(args, number);
-    for (int i = 0; i < 6; i++) {
-        a[i] = va_arg(args, long);
-    }
-    va_end(args);
-    unsigned step = 0;
-    if (number == SYS_io_submit && plan != NULL && plan->fault == FAULT_SUBMIT &&
-        atomic_load(&plan->armed) && atomic_fetch_add(&plan->submits, 1) + 1 == plan->at) {
-        errno = plan->error;
-        return -1;
-    }
-    if (number == SYS_io_submit && step_begin("io_submit", &step)) {
-        atomic_store(&plan->event_fails, true);
-    }
-    if (number == SYS_pwritev && step_begin("pwritev", &step)) {
-        return -1;
-    }
-    long result = real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
-    if (number == SYS_io_getevents && plan != NULL && result > 0 &&
-        (step_begin("io_getevents", &step) || atomic_exchange(&plan->event_fails, false))) {
-        struct io_event *events = (struct io_event *)(uintptr_t)a[3];
-        for (long i = 0; i < result; i++) {
-            events[i].res = -plan->error;
-        }
-    }
-    step_end(step);
-    return result;
-}
 
 /* --- a life of a journal ------------------------------------------------------------------- */
 
@@ -312,8 +146,9 @@ static int life_with_fault(enum fault fault, int error, unsigned at, unsigned le
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        signal(SIGABRT, SIG_DFL);
-        signal(SIGSEGV, SIG_DFL);
+        const struct sigaction plain = {.sa_handler = SIG_DFL}; /* cmocka's would go on in here */
+        (void)sigaction(SIGABRT, &plain, NULL);
+        (void)sigaction(SIGSEGV, &plain, NULL);
         if (!plan_loud && (freopen("/dev/null", "w", stderr) == NULL ||
                            freopen("/dev/null", "w", stdout) == NULL)) {
             _exit(4);
@@ -367,7 +202,7 @@ static unsigned steps_of_a_life(void)
 static void kill_at_steps(enum fault fault, const char *what)
 {
     unsigned steps = steps_of_a_life(), killed = 0, runs = 0;
-    for (unsigned at = 1; at <= steps; at += stride(steps, 20)) {
+    for (unsigned at = 1; at <= steps; at += stride(steps, 14)) {
         int status = life_with_fault(fault, 0, at, 1, what);
         killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
         runs++;
@@ -391,7 +226,7 @@ static void test_kill_after_each_step(void **state)
 static void fail_at_steps(int error, unsigned length, const char *what)
 {
     unsigned steps = steps_of_a_life(), failed = 0, runs = 0, stopped = 0;
-    for (unsigned at = 1; at <= steps; at += stride(steps, 20)) {
+    for (unsigned at = 1; at <= steps; at += stride(steps, 14)) {
         int status = life_with_fault(FAULT_ERROR, error, at, length, what);
         if (WIFSIGNALED(status)) {
             fail_msg("%s at step %u: signal %d (%s)", what, at, WTERMSIG(status), plan->text);
@@ -434,25 +269,58 @@ static void test_submission_refused(void **state)
     assert_int_equal(plan->fails, 1);
 }
 
-/* A file system of 8 MB, filled up to 200 KB. False: none can be mounted here. */
-static bool small_disk_mount(const char *dir)
+static bool run(const char *const *argv)
 {
-    char command[2048];
-    snprintf(command, sizeof command,
-             "exec 2>/dev/null; mkdir -p %s && { { truncate -s 8M %s.img && "
-             "mkfs.ext4 -q -m 0 -O ^has_journal %s.img && mount -o loop %s.img %s; } || "
-             "mount -t tmpfs -o size=8m tmpfs %s; } && mkdir %s/slice && "
-             "avail=$(df -k --output=avail %s | tail -1) && "
-             "dd if=/dev/zero of=%s/fill bs=1k count=$((avail - 200))",
-             dir, dir, dir, dir, dir, dir, dir, dir, dir);
-    return system(command) == 0;
+    int status = 0;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (freopen("/dev/null", "w", stderr) != NULL) {
+            execvp(argv[0], (char *const *)(uintptr_t)argv);
+        }
+        _exit(127);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* Writes zeros until `leave` bytes are free. */
+static bool disk_fill(const char *dir, const char *file, uint64_t leave)
+{
+    static const uint8_t zeros[4096];
+    struct statvfs info;
+    int fd = open(file, O_WRONLY | O_CREAT, 0600);
+    bool good = fd >= 0;
+    while (good && statvfs(dir, &info) == 0 && info.f_bavail * info.f_frsize > leave) {
+        good = write(fd, zeros, sizeof zeros) > 0;
+    }
+    close(fd);
+    return good;
+}
+
+/* A file system of 8 MB, filled up to 200 KB. False: none can be mounted here. */
+static bool small_disk_mount(const char *dir, const char *slice, const char *fill)
+{
+    char image[400];
+    snprintf(image, sizeof image, "%s.img", dir);
+    int fd = open(image, O_RDWR | O_CREAT, 0600);
+    bool made = mkdir(dir, 0700) == 0 && fd >= 0 && ftruncate(fd, 8 << 20) == 0;
+    close(fd);
+    const char *const format[] = {"mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", image, NULL};
+    const char *const loop[] = {"mount", "-o", "loop", image, dir, NULL};
+    const char *const memory[] = {"mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", dir, NULL};
+    return made && ((run(format) && run(loop)) || run(memory)) && mkdir(slice, 0700) == 0 &&
+           disk_fill(dir, fill, 200 * 1024);
 }
 
 static void small_disk_umount(const char *dir)
 {
-    char command[1024];
-    snprintf(command, sizeof command, "umount %s; rm -rf %s %s.img", dir, dir, dir);
-    (void)!system(command);
+    char image[400];
+    const char *const off[] = {"umount", dir, NULL};
+    (void)run(off);
+    snprintf(image, sizeof image, "%s.img", dir);
+    (void)unlink(image);
+    room_wipe(dir);
 }
 
 static char small_dir[300];
@@ -473,7 +341,7 @@ static void test_a_really_full_disk(void **state)
     snprintf(small_dir, sizeof small_dir, "%s/journal-small-%d", FLY_BINARY, (int)getpid());
     snprintf(slice, sizeof slice, "%s/slice", dir);
     snprintf(fill, sizeof fill, "%s/fill", dir);
-    if (geteuid() != 0 || !small_disk_mount(dir)) {
+    if (geteuid() != 0 || !small_disk_mount(dir, slice, fill)) {
         print_message("no small file system can be mounted here\n");
         skip();
     }
@@ -530,8 +398,9 @@ static int one_run(char **argv)
     enum fault fault = strcmp(argv[1], "error") == 0    ? FAULT_ERROR
                        : strcmp(argv[1], "before") == 0 ? FAULT_KILL_BEFORE
                                                         : FAULT_KILL_AFTER;
-    int status = life_with_fault(fault, atoi(argv[2]), (unsigned)atoi(argv[3]),
-                                 (unsigned)atoi(argv[4]), argv[1]);
+    int status =
+        life_with_fault(fault, (int)strtol(argv[2], NULL, 10), (unsigned)strtoul(argv[3], NULL, 10),
+                        (unsigned)strtoul(argv[4], NULL, 10), argv[1]);
     printf("status %x opens %u fails %u acknowledged %" PRIu64 " last error: %s\n",
            (unsigned)status, plan->opens, plan->fails, plan->acknowledged, plan->text);
     return 0;
