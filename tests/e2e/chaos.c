@@ -508,7 +508,7 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
         chaos->dir = value;
         return 0;
     case OPTION_REGIONS:
-        for (char *at = strtok(value, ","); at != NULL; at = strtok(NULL, ",")) {
+        for (char *at = strsep(&value, ","); at != NULL; at = strsep(&value, ",")) {
             FLY_CHECK(chaos->region_count < REGIONS_MAX);
             chaos->regions[chaos->region_count++] = at;
         }
