@@ -45,7 +45,7 @@ enum frame_type {
 
 enum frame_flag {
     FRAME_FLAG_TRACE = 1 << 0,        /* REQ: meta holds a trace */
-    FRAME_FLAG_NOT_EXECUTED = 1 << 1, /* END: no handler saw the call */
+    FRAME_FLAG_NOT_EXECUTED = 1 << 1, /* END: nothing was done for the call */
 };
 
 /* W3C Trace Context: trace-id and parent-id. All zero: none. */
