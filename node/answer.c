@@ -167,3 +167,12 @@ void refusal_send(struct rpc_call *call, const struct refusal *r)
 
     rpc_call_fail(call, r->status, r->message, (struct fly_bytes){.data = detail, .size = size});
 }
+
+void refusal_turn_away(struct rpc_call *call, const struct refusal *r)
+{
+    uint8_t detail[DETAIL_MAX];
+    size_t size = refusal_pack(r, detail, sizeof detail);
+
+    rpc_call_turn_away(call, r->status, r->message,
+                       (struct fly_bytes){.data = detail, .size = size});
+}

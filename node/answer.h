@@ -70,6 +70,8 @@ __attribute__((format(printf, 5, 6))) void refusal_set(struct refusal *r, enum f
                                                        const char *format, ...);
 /* Ends the call with it. */
 void refusal_send(struct rpc_call *call, const struct refusal *r);
+/* Ends with it a call of which nothing was done: the caller is told that too. */
+void refusal_turn_away(struct rpc_call *call, const struct refusal *r);
 /* Packs the Refusal message into out[max]; the packed size, 0 when it does not fit. */
 size_t refusal_pack(const struct refusal *r, uint8_t *out, size_t max);
 

@@ -339,13 +339,13 @@ static bool admitted(struct front *f, struct rpc_call *call, struct owner_now no
     if (f->stopping) {
         refusal_set(&r, FLY_UNAVAILABLE, FLY__V1__REASON__REASON_STOPPING, true,
                     "the node is stopping");
-        refusal_send(call, &r);
+        refusal_turn_away(call, &r);
         return false;
     }
     if (rpc_call_deadline_ms(call) != 0 && rpc_call_deadline_ms(call) <= now.boot_ms) {
         refusal_set(&r, FLY_DEADLINE_EXCEEDED, FLY__V1__REASON__REASON_NONE, true,
                     "the deadline passed while the call waited: it was not executed");
-        refusal_send(call, &r);
+        refusal_turn_away(call, &r);
         return false;
     }
     return true;

@@ -24,8 +24,8 @@ static struct owner_now read_clocks(void)
 static void deliver_call(struct node *n, struct rpc_call *call, struct owner_now now)
 {
     if (rpc_call_cancelled(call)) {
-        rpc_call_fail(call, FLY_CANCELLED, "given up before it was begun",
-                      (struct fly_bytes){.size = 0});
+        rpc_call_turn_away(call, FLY_CANCELLED, "given up before it was begun",
+                           (struct fly_bytes){.size = 0});
     } else {
         front_call(n->front, call, now);
     }

@@ -35,7 +35,7 @@ static void shed(struct rpc_call *call)
     refusal_set(&r, FLY_RESOURCE_EXHAUSTED, FLY__V1__REASON__REASON_OVERLOADED, true,
                 "this node has too many calls waiting: nothing was done");
     (void)fly_copy_string(r.hint, sizeof r.hint, "try again in a moment");
-    refusal_send(call, &r);
+    refusal_turn_away(call, &r);
 }
 
 static void on_call(void *user, struct rpc_call *call)

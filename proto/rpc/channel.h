@@ -62,8 +62,8 @@ enum { RPC_TEXT_SIZE = FRAME_TEXT_MAX + 1 };
 /* How a call ended. Owns its memory: rpc_reply_fini. */
 struct rpc_reply {
     enum fly_status status;
-    /* false: certainly not executed. The request never left this process, or the server's RPC
-     * layer said that it turned it away before any handler saw it. */
+    /* false: certainly not executed. The request never left this process, or the server said that
+     * it turned it away before anything was done. */
     bool sent;
     char text[RPC_TEXT_SIZE];        /* for a person; empty when OK */
     struct fly_bytes detail;         /* a packed fly.v1.Refusal, or empty */

@@ -15,10 +15,9 @@
 #include "proto/rpc/link.h"
 #include "proto/rpc/timer.h"
 
-enum {
-    SLOT_NONE = UINT32_MAX,
-    REPLY_ARENA_MAX = 16 << 20, /* an unpacked reply */
-};
+#define SLOT_NONE UINT32_MAX
+
+enum { REPLY_ARENA_MAX = 16 << 20 /* an unpacked reply */ };
 
 enum slot_state { SLOT_FREE, SLOT_PENDING, SLOT_ABANDONED };
 

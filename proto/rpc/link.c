@@ -45,6 +45,7 @@ static bool take_frame(struct rpc_link *link, const struct frame *frame)
 static size_t take_preface(struct rpc_link *link, const uint8_t *data, size_t size)
 {
     struct fly_error error = {.text = "no preface of ours"};
+    struct frame_preface theirs;
 
     if (!frame_preface_begins(data, size)) {
         link->events->violation(link, FRAME_BAD, error.text);
@@ -53,11 +54,14 @@ static size_t take_preface(struct rpc_link *link, const uint8_t *data, size_t si
     if (size < FRAME_PREFACE_SIZE) {
         return 0;
     }
-    if (frame_preface_decode(data, &link->theirs, &error) != FLY_OK) {
+    if (frame_preface_decode(data, &theirs, &error) != FLY_OK) {
         link->events->violation(link, FRAME_BAD, error.text);
         return SIZE_MAX;
     }
+    rpc_link_lock(link); /* other threads may be sending already */
+    link->theirs = theirs;
     link->preface_seen = true;
+    rpc_link_unlock(link);
     return link->events->preface(link) ? FRAME_PREFACE_SIZE : SIZE_MAX;
 }
 

@@ -34,7 +34,7 @@ struct rpc_link {
     struct transport *transport;
     const struct rpc_link_events *events;
     uint32_t frame_max;          /* that we take */
-    struct frame_preface theirs; /* once preface_seen */
+    struct frame_preface theirs; /* once preface_seen; both are set once, under the lock */
     bool preface_seen;
     atomic_int_fast64_t heard_ms; /* when bytes came last */
 };

@@ -39,8 +39,8 @@
  * and unpacked into a bounded arena before on_call sees it; a late, malformed, unknown or excess
  * call is answered by the library and counted.
  *
- * A call belongs to the application from on_call until it finishes it (rpc_call_reply or
- * rpc_call_fail, exactly once, from any thread). Until then the pointer stays valid, whatever
+ * A call belongs to the application from on_call until it finishes it (rpc_call_reply,
+ * rpc_call_fail or rpc_call_turn_away, exactly once, from any thread). Until then the pointer stays valid, whatever
  * happens to the connection; afterwards it is gone, unless held (rpc_call_hold).
  */
 #ifndef FLY_RPC_SERVER_H
@@ -172,6 +172,10 @@ void rpc_call_reply(struct rpc_call *call, const ProtobufCMessage *message);
  * dropped) are copied. */
 void rpc_call_fail(struct rpc_call *call, enum fly_status status, const char *text,
                    struct fly_bytes detail);
+/* The same for a call of which nothing was done, nor ever will be: the client is told so
+ * (rpc_reply.sent is false) and may try elsewhere without asking. */
+void rpc_call_turn_away(struct rpc_call *call, enum fly_status status, const char *text,
+                        struct fly_bytes detail);
 /* Streams: one message. RESOURCE_EXHAUSTED: the reader is behind its window or the connection at
  * out_max; nothing was queued and on_writable will tell. UNAVAILABLE: the caller is gone.
  * INVALID_ARGUMENT: larger than the client takes. */

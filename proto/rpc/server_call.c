@@ -154,6 +154,15 @@ void rpc_call_fail(struct rpc_call *call, enum fly_status status, const char *te
     finish_by_application(call, &end);
 }
 
+void rpc_call_turn_away(struct rpc_call *call, enum fly_status status, const char *text,
+                        struct fly_bytes detail)
+{
+    struct ending end = {.status = status, .text = text, .detail = detail, .not_executed = true};
+
+    FLY_CHECK(status != FLY_OK);
+    finish_by_application(call, &end);
+}
+
 /* ---- REQ ---- */
 
 static const struct rpc_method *find_method(const struct rpc_server *server, uint32_t hash)

@@ -50,7 +50,7 @@ struct transport {
     pthread_mutex_t lock; /* all below */
     struct buffer out;
     struct buffer sending; /* the writer's own while `writing` */
-    size_t sent;           /* of `sending` */
+    size_t sent;           /* of `sending`; the writer's own too, without the lock */
     uint64_t reserved;     /* bytes ever appended to out */
     uint64_t spent;        /* cost of all that was handed to the kernel */
     uint64_t read_by_peer; /* the part of it that an answered mark covers */
@@ -348,9 +348,10 @@ static bool hand_over(struct transport *t)
     return true;
 }
 
+/* What the writer has taken counts until all of it has left: how far it is, only it knows. */
 static size_t waiting(const struct transport *t)
 {
-    return t->out.size + (t->writing ? t->sending.size - t->sent : 0);
+    return t->out.size + (t->writing ? t->sending.size : 0);
 }
 
 static void on_received(void *arg)

@@ -2,7 +2,7 @@
  * frame - the envelope of RPC: preface, frame header, and what REQ and END carry beside a message.
  *
  * Every connection starts with a 32-byte preface each way, then frames, each behind a 16-byte
- * little-endian header. docs/PROTOCOL-rpc.md draws them. Nothing here looks into messages; every
+ * little-endian header. docs/PROTOCOL.md draws them. Nothing here looks into messages; every
  * length is checked before the bytes behind it are awaited or touched. Pure, no allocation.
  */
 #ifndef FLY_WIRE_FRAME_H
@@ -45,7 +45,7 @@ enum frame_type {
 
 enum frame_flag {
     FRAME_FLAG_TRACE = 1 << 0,        /* REQ: meta holds a trace */
-    FRAME_FLAG_NOT_EXECUTED = 1 << 1, /* END: no handler saw the call */
+    FRAME_FLAG_NOT_EXECUTED = 1 << 1, /* END: nothing was done for the call */
 };
 
 /* W3C Trace Context: trace-id and parent-id. All zero: none. */
