@@ -49,7 +49,7 @@ fill
 wait_for 60 "a launch to fail" fails
 for ((i = 0; i < 3; i++)); do
     ask
-    [ "$code" -ne 0 ] || expect_equal 1 "$(grep -c journal.reopened "$tmp/a/log")" "reopenings"
+    [ "$code" -ne 0 ] || expect_equal 1 "$(grep -c journal.recovered "$tmp/a/log")" "reopenings"
 done
 node_runs a || fail "the node ended"
 logged journal.failed "no space|disk full|disk is full|ENOSPC"
@@ -58,7 +58,7 @@ failures=$(grep -c ' journal.failed \| journal.reopen_failed ' "$tmp/a/log")
 step "room comes back, and so does the node, by itself"
 rm "$tmp/disk/filler" "$tmp/disk/filler2"
 wait_for 30 "a launch to work" works
-logged journal.reopened "recoveries=[0-9]"
+logged journal.recovered "recoveries=[0-9]"
 settle
 printf '%s: failures that were logged: %d\n' "$script" "$failures"
 

@@ -43,7 +43,7 @@ trouble() {
     logged journal.failed "$3"
     node_runs a || fail "the node ended"
     wait_for 30 "a launch to work again" works
-    logged journal.reopened "recoveries=[0-9]"
+    logged journal.recovered "recoveries=[0-9]"
     settle
     ask
     expect_equal "$code" 0 "exit code"
