@@ -257,7 +257,8 @@ static enum fly_status journal_start(struct host *h, struct fly_error *error)
     return status;
 }
 
-/* The pause doubles until the slice was ready once more. */
+/* The pause doubles until the slice was ready once more: on a full disk the log opens, and fails
+ * again at its first entry. */
 static void again_later(struct host *h)
 {
     int64_t next_ms = h->reopen_ms == 0 ? REOPEN_FIRST_MS : 2 * h->reopen_ms;
@@ -310,10 +311,7 @@ static void on_journal_closed(void *user)
     if (h->closing) {
         uv_close((uv_handle_t *)&h->reopen, on_timer_closed);
     } else {
-        /* 0: it had been ready. Else it opens and fails again: a full disk does that */
-        h->reopen_ms = h->reopen_ms == 0                  ? REOPEN_FIRST_MS
-                       : h->reopen_ms * 2 < REOPEN_MAX_MS ? h->reopen_ms * 2
-                                                          : REOPEN_MAX_MS;
+        again_later(h);
         FLY_CHECK(uv_timer_start(&h->reopen, on_reopen, (uint64_t)h->reopen_ms, 0) == 0);
     }
 }
