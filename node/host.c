@@ -18,6 +18,7 @@ enum {
     REOPEN_FIRST_MS = 100,
     REOPEN_MAX_MS = 5000,
     SILENT_MS = 1000, /* a disk that owes an answer for so long is said to be silent */
+    LOOKS_MAX = 30,   /* silent looks, one a second, before the node gives up */
 };
 
 struct host {
@@ -33,6 +34,7 @@ struct host {
     uint64_t failures;
     int64_t look_ms; /* when to look at the disk's silence again; INT64_MAX: nothing is under way */
     bool silent;     /* the disk owes an answer for long */
+    unsigned looks;  /* how often it was found silent in a row */
     bool dead;       /* fatal() was called */
     bool closing;
     void (*closed)(void *user);
@@ -306,6 +308,7 @@ static void on_journal_closed(void *user)
 
     h->journal = NULL;
     h->silent = false;
+    h->looks = 0;
     h->look_ms = INT64_MAX;
     owner_unmake(h);
     if (h->closing) {
@@ -399,7 +402,21 @@ static void watch_disk(struct host *h, struct owner_now now)
                      F_I64("unanswered_ms", stats.unanswered_ms),
                      F_U64("in_flight", stats.in_flight));
     }
+    /* Looks are counted, not time: a node that was stopped itself finds a disk that has answered.
+     */
+    h->looks = !silent ? 0 : now.boot_ms >= h->look_ms ? h->looks + 1 : h->looks;
     h->look_ms = stats.in_flight > 0 ? now.boot_ms + SILENT_MS : INT64_MAX;
+    if (h->looks >= LOOKS_MAX) {
+        struct fly_error error;
+        (void)fly_error_set(
+            &error, FLY_UNAVAILABLE,
+            "%s: the disk has not answered for %d s; what was acknowledged is safe, "
+            "start the node again",
+            h->config.dir, LOOKS_MAX);
+        owner_stop(h->owner, FLY_UNAVAILABLE, "the slice's disk does not answer");
+        hand_out(h);
+        die(h, &error);
+    }
 }
 
 void host_turn(struct host *h, struct owner_now now)
@@ -413,7 +430,7 @@ void host_turn(struct host *h, struct owner_now now)
         append_waiting(h, now);
         hand_out(h);
     }
-    if (h->journal != NULL && now.boot_ms + SILENT_MS != h->look_ms) {
+    if (h->journal != NULL && !h->dead && (h->look_ms == INT64_MAX || now.boot_ms >= h->look_ms)) {
         watch_disk(h, now);
     }
 }

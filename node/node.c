@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sodium.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "node/node_parts.h"
 #include "proto/base/bytes.h"
@@ -121,6 +122,11 @@ static void turn(struct node *n)
 
     if (n->phase == CLOSED) {
         let_go(n);
+    }
+    if (n->phase == CLOSING && now.boot_ms >= n->close_until_ms) {
+        fly_log_error("node.abandoned",
+                      F_STR("reason", "the log does not close: its disk is silent"));
+        _exit(1); /* everything acknowledged is on the disk; nothing here can wait any longer */
     }
     if (n->phase >= CLOSING) {
         return;
@@ -317,6 +323,8 @@ static void begin_close(struct node *n)
     if (n->server != NULL) {
         rpc_server_close(n->server);
     }
+    n->close_until_ms = fly_clock_boot_ms() + CLOSE_MS;
+    FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, CLOSE_MS, 0) == 0);
     host_close(n->host, on_host_closed);
 }
 

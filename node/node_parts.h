@@ -24,7 +24,8 @@ enum {
     CONTROL_LANE_MAX = 4 * (START_LANE_MAX + CONNECTIONS_MAX),
     TAKE_MAX = 256, /* letters of one lane in one turn */
     DRAIN_MS = 2000,
-    LET_GO_MS = 2, /* pause between looks at connections that close */
+    CLOSE_MS = 10000, /* for the log to close; a disk that never answers ends the process */
+    LET_GO_MS = 2,    /* pause between looks at connections that close */
     VERIFY_PER_S = 200,
     VERIFY_BURST = 400,
 };
@@ -50,6 +51,7 @@ struct node {
     struct rpc_server *server;
     enum phase phase;
     int64_t drain_until_ms;
+    int64_t close_until_ms;
     int exit_code;
     atomic_bool serving; /* what health says */
     char slice_dir[JOURNAL_DIR_MAX];
