@@ -40,8 +40,8 @@
  * call is answered by the library and counted.
  *
  * A call belongs to the application from on_call until it finishes it (rpc_call_reply,
- * rpc_call_fail or rpc_call_turn_away, exactly once, from any thread). Until then the pointer stays valid, whatever
- * happens to the connection; afterwards it is gone, unless held (rpc_call_hold).
+ * rpc_call_fail or rpc_call_turn_away, exactly once, from any thread). Until then the pointer stays
+ * valid, whatever happens to the connection; afterwards it is gone, unless held (rpc_call_hold).
  */
 #ifndef FLY_RPC_SERVER_H
 #define FLY_RPC_SERVER_H

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,7 +22,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -29,6 +29,7 @@
 #include "fly/v1/edge.pb-c.h"
 #include "fly/v1/health.pb-c.h"
 #include "proto/base/check.h"
+#include "proto/base/clock.h"
 #include "proto/rpc/channel.h"
 #include "proto/rpc/server.h"
 
@@ -63,8 +64,8 @@ static void fixture_on_hello(void *user, struct rpc_hello *hello)
     struct fly_bytes said = rpc_hello_bytes(hello);
     static const uint8_t why[] = "why";
 
-    assert_non_null(strstr(rpc_hello_remote(hello),
-                           rpc_hello_remote(hello)[0] == 'i' ? "ipc" : "127.0.0.1:"));
+    assert_non_null(
+        strstr(rpc_hello_remote(hello), rpc_hello_remote(hello)[0] == 'i' ? "ipc" : "127.0.0.1:"));
     if (said.size == 6 && memcmp(said.data, "refuse", 6) == 0) {
         rpc_hello_refuse(hello, FLY_UNAUTHENTICATED, "token expired",
                          (struct fly_bytes){why, sizeof why});
@@ -182,10 +183,9 @@ static UNUSED_OK void fixture_wait_parked(struct fixture *f, size_t count)
 /* Waits for something that has no callback to announce it. */
 #define WAIT_UNTIL(condition)                                                                      \
     do {                                                                                           \
-        struct timespec nap_ = {.tv_nsec = 1000000};                                               \
-        int patience_ = PATIENCE_MS;                                                               \
-        while (!(condition) && patience_-- > 0) {                                                  \
-            (void)nanosleep(&nap_, NULL);                                                          \
+        int64_t deadline_ms_ = fly_clock_boot_ms() + PATIENCE_MS;                                  \
+        while (!(condition) && fly_clock_boot_ms() < deadline_ms_) {                               \
+            (void)sched_yield();                                                                   \
         }                                                                                          \
         assert_true(condition);                                                                    \
     } while (0)
@@ -251,7 +251,8 @@ static UNUSED_OK int bare_connect(struct fixture *f)
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons((uint16_t)atoi(strrchr(rpc_server_url(f->server, 0), ':') + 1));
+    address.sin_port =
+        htons((uint16_t)strtoul(strrchr(rpc_server_url(f->server, 0), ':') + 1, NULL, 10));
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
     return fd;
 }
@@ -266,10 +267,10 @@ static UNUSED_OK void bare_preface(int fd)
 {
     uint8_t preface[FRAME_PREFACE_SIZE];
 
-    frame_preface_encode(
-        &(struct frame_preface){
-            .version = FRAME_VERSION, .frame_max = 1 << 20, .window = 64 * 1024},
-        preface);
+    frame_preface_encode(&(struct frame_preface){.version = FRAME_VERSION,
+                                                 .frame_max = 1 << 20,
+                                                 .window = 64 * 1024},
+                         preface);
     bare_send(fd, preface, sizeof preface);
 }
 

@@ -144,9 +144,9 @@ static void start_status(struct rpc_channel *channel, struct tally *t, int64_t t
     Fly__V1__StatusRequest request = FLY__V1__STATUS_REQUEST__INIT;
     struct rpc_call_options options = {.timeout_ms = timeout_ms};
 
-    assert_int_equal(rpc_channel_start(channel, &rpc_edge_status, &request.base, &options,
-                                       tally_done, t, id),
-                     FLY_OK);
+    assert_int_equal(
+        rpc_channel_start(channel, &rpc_edge_status, &request.base, &options, tally_done, t, id),
+        FLY_OK);
 }
 
 static void test_in_flight(void **state)
@@ -336,9 +336,9 @@ static void test_failures(void **state)
     rpc_reply_fini(&reply);
     free(ping.payload.data);
 
-    assert_int_equal(rpc_channel_start(channel, &rpc_health_check, &check.base, NULL, tally_done,
-                                       &t, NULL),
-                     FLY_OK);
+    assert_int_equal(
+        rpc_channel_start(channel, &rpc_health_check, &check.base, NULL, tally_done, &t, NULL),
+        FLY_OK);
     rpc_call_fail(fixture_take(&f), FLY_NOT_FOUND, "no such service",
                   (struct fly_bytes){detail, sizeof detail});
     tally_wait(&t, 1);

@@ -1,7 +1,6 @@
 /* rpc against peers that are no clients of ours, that do not read, or that come and go. */
 #include <stdatomic.h>
 
-#include "proto/base/clock.h"
 #include "tests/unit/rpc_fixture.h"
 
 static const char *const LOOPBACK = "tcp://127.0.0.1:0";
