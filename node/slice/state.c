@@ -70,9 +70,10 @@ static uint32_t hash_key(const struct slice_state *s, const char *subject,
     return hash_bytes(s, data, FLY_KEY_SIZE + size);
 }
 
-static uint32_t hash_number(const struct slice_state *s, uint64_t number)
+/* Numbers count up and nobody chooses them: neighbours share a page of the table. */
+static uint32_t hash_number(uint64_t number)
 {
-    return hash_bytes(s, &number, sizeof number);
+    return (uint32_t)number;
 }
 
 const struct slice_totals *slice_totals(const struct slice_state *s)
@@ -126,7 +127,7 @@ uint32_t slice_vm_find(const struct slice_state *s, uint64_t vm)
     if (vm >> 60 != 0 || vmid_tag(vm) != s->core.totals.tag) {
         return SLICE_NONE;
     }
-    struct index_cursor at = index_search(&s->record_by_number, hash_number(s, number));
+    struct index_cursor at = index_search(&s->record_by_number, hash_number(number));
     for (;;) {
         uint32_t slot = index_next(&s->record_by_number, &at);
         if (slot == UINT32_MAX || slice_record_at(s, slot)->number == number) {
@@ -229,7 +230,7 @@ uint32_t state_record_add(struct slice_state *s, const char *subject, const stru
 
 void state_vm_index(struct slice_state *s, uint32_t slot)
 {
-    index_add(&s->record_by_number, hash_number(s, slice_record_at(s, slot)->number), slot);
+    index_add(&s->record_by_number, hash_number(slice_record_at(s, slot)->number), slot);
 }
 
 void state_record_drop(struct slice_state *s, uint32_t slot)
@@ -238,7 +239,7 @@ void state_record_drop(struct slice_state *s, uint32_t slot)
 
     index_drop(&s->record_by_key, hash_key(s, r->subject, &r->key), slot);
     if (r->kind == RECORD_VM) {
-        index_drop(&s->record_by_number, hash_number(s, r->number), slot);
+        index_drop(&s->record_by_number, hash_number(r->number), slot);
     }
     *r = (struct slice_record){.next = s->free_record};
     s->free_record = slot + 1;

@@ -52,7 +52,7 @@ while kill -0 "$garbage" 2>/dev/null; do
     node_runs a || fail "the node ended"
     still_launches
     launches=$((launches + 1))
-    sleep 0.2
+    sleep 1 # each adds a record, a key and an event to the state, which is growth that is meant
 done
 kill "$sampler"
 wait "$garbage" || fail "garbage ended with $?: $(cat "$tmp/garbage")"
