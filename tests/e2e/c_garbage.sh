@@ -19,6 +19,8 @@ seed=${GARBAGE_SEED:-$RANDOM}
 # own bookkeeping (stacks of allocations) grows with the variety of callers, early on.
 export ASAN_OPTIONS=$ASAN_OPTIONS:quarantine_size_mb=1:thread_local_quarantine_size_kb=64
 export ASAN_OPTIONS=$ASAN_OPTIONS:malloc_context_size=3:detect_leaks=1
+# and it gives freed pages back late: RSS must say what is in use
+export ASAN_OPTIONS=$ASAN_OPTIONS:allocator_release_to_os_interval_ms=100
 
 # rss_kb - resident memory of the node
 rss_kb() {
