@@ -17,8 +17,8 @@ warm=${GARBAGE_WARM:-2}
 seed=${GARBAGE_SEED:-$RANDOM}
 # ASan keeps what was freed, to find its uses later: that must not look like growth. The rest of its
 # own bookkeeping (stacks of allocations) grows with the variety of callers, early on.
-export ASAN_OPTIONS=$ASAN_OPTIONS:quarantine_size_mb=1:thread_local_quarantine_size_kb=64
-export ASAN_OPTIONS=$ASAN_OPTIONS:malloc_context_size=3:detect_leaks=1
+export ASAN_OPTIONS=$ASAN_OPTIONS:quarantine_size_mb=0:thread_local_quarantine_size_kb=0
+export ASAN_OPTIONS=$ASAN_OPTIONS:malloc_context_size=1:detect_leaks=1
 # and it gives freed pages back late: RSS must say what is in use
 export ASAN_OPTIONS=$ASAN_OPTIONS:allocator_release_to_os_interval_ms=100
 
@@ -67,7 +67,11 @@ step "it launches, and ends with nothing left behind"
 still_launches
 printf '%s: %s\n%s: launches beside it %d, resident after %d s %d kB, at the end %d kB, now %d kB\n' \
     "$script" "$(cat "$tmp/garbage")" "$script" "$launches" "$warm" "$early" "$late" "$(rss_kb)"
-[ $((late - early)) -le "$limit_kb" ] || fail "memory grew by $((late - early)) kB"
+# ASan keeps some 50 kB of its own for each connection that is open just then, which drowns 1 MiB: there,
+# what is left when they are gone is compared. The release build is held to the medians under load.
+end=$late
+! grep -qa __asan_init "$(command -v flynode)" || end=$(rss_kb)
+[ $((end - early)) -le "$limit_kb" ] || fail "memory grew by $((end - early)) kB"
 cp "$tmp/garbage" "$out"
 expect_json '.sessions > 0 and .calls > 0 and .hellos_refused > 0 and .answers > 0'
 stop_node a
