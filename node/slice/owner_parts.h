@@ -6,7 +6,7 @@
 
 #include "node/slice/book.h"
 #include "node/slice/owner.h"
-#include "node/slice/retain.h"
+#include "proto/wire/retain.h"
 
 struct owner {
     struct owner_config config;

@@ -18,13 +18,14 @@ void frame_preface_encode(const struct frame_preface *preface,
 {
     struct fly_writer w = fly_writer_over(out, FRAME_PREFACE_SIZE);
 
-    memset(out, 0, FRAME_PREFACE_SIZE);
     fly_put_bytes(&w, magic, sizeof magic);
     fly_put_u16(&w, preface->version);
     fly_put_u16(&w, 0);
     fly_put_u32(&w, preface->frame_max);
     fly_put_u32(&w, preface->calls_max);
     fly_put_u32(&w, preface->window);
+    fly_put_bytes(&w, preface->nonce, sizeof preface->nonce);
+    FLY_CHECK(!w.failed && w.size == FRAME_PREFACE_SIZE);
 }
 
 enum fly_status frame_preface_decode(const uint8_t in[static FRAME_PREFACE_SIZE],
@@ -42,6 +43,7 @@ enum fly_status frame_preface_decode(const uint8_t in[static FRAME_PREFACE_SIZE]
     preface.frame_max = fly_get_u32(&r);
     preface.calls_max = fly_get_u32(&r);
     preface.window = fly_get_u32(&r);
+    fly_get_copy(&r, preface.nonce, sizeof preface.nonce);
     if (preface.version != FRAME_VERSION) {
         return fly_error_set(error, FLY_UNAVAILABLE,
                              "the other side speaks RPC version %u, this one %u", preface.version,

@@ -1,7 +1,7 @@
 /*
  * frame - the envelope of RPC: preface, frame header, and what REQ and END carry beside a message.
  *
- * Every connection starts with a 32-byte preface each way, then frames, each behind a 16-byte
+ * Every connection starts with a 40-byte preface each way, then frames, each behind a 16-byte
  * little-endian header. docs/PROTOCOL.md draws them. Nothing here looks into messages; every
  * length is checked before the bytes behind it are awaited or touched. Pure, no allocation.
  */
@@ -17,7 +17,8 @@
 
 enum {
     FRAME_VERSION = 1,
-    FRAME_PREFACE_SIZE = 32,
+    FRAME_PREFACE_SIZE = 40,
+    FRAME_NONCE_SIZE = 16,
     FRAME_HEADER_SIZE = 16,
     FRAME_SIZE_MIN = 32 * 1024,   /* every side takes at least such frames: any END fits */
     FRAME_SIZE_MAX = 4 << 20,     /* and never larger ones */
@@ -59,6 +60,7 @@ struct frame_preface {
     uint32_t frame_max; /* the largest frame, header excluded, that the sender of this takes */
     uint32_t calls_max; /* server: calls in flight it takes; client: 0 */
     uint32_t window;    /* client: first credit of each stream; server: 0 */
+    uint8_t nonce[FRAME_NONCE_SIZE]; /* random, of this connection: HELLO's proofs cover both */
 };
 
 struct frame_header {

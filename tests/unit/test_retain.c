@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "node/slice/retain.h"
+#include "proto/wire/retain.h"
 #include "proto/base/rng.h"
 
 static struct event event_of(uint64_t seq, struct fly_rng *rng)

@@ -1,4 +1,4 @@
-#include "node/slice/retain.h"
+#include "proto/wire/retain.h"
 
 #include <string.h>
 

@@ -4,8 +4,8 @@
  * A ring bounded twice: by count and by bytes; the oldest make room. Sequence numbers are
  * consecutive. Pure; memory is the caller's.
  */
-#ifndef FLY_SLICE_RETAIN_H
-#define FLY_SLICE_RETAIN_H
+#ifndef FLY_WIRE_RETAIN_H
+#define FLY_WIRE_RETAIN_H
 
 #include <stdbool.h>
 #include <stddef.h>

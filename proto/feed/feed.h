@@ -1,0 +1,65 @@
+/*
+ * feed - the stream between nodes: nng PUB and SUB with sealed messages of proto/wire/event.h.
+ *
+ * The publisher sends what it is given; a subscriber hands up what it could open. Neither repairs:
+ * PUB drops silently, so nothing may rely on either; proto/wire/follow.h finds the gaps by number
+ * and the node fills them by RPC (DESIGN 6). One SUB socket per owner address, opened once, never
+ * cancelled or timed out: nng 1.5.2 crashes on that; its life is judged by the heartbeat.
+ *
+ *   message    sealed (proto/wire/seal.h, SEAL_FEED) EVENTS, STATE or HEARTBEAT
+ *
+ * All nng calls of the feed stand in feed.c. Shell.
+ */
+#ifndef FLY_FEED_FEED_H
+#define FLY_FEED_FEED_H
+
+#include <stdint.h>
+
+#include "proto/base/bytes.h"
+#include "proto/base/status.h"
+#include "proto/wire/seal.h"
+
+enum { FEED_MESSAGE_MAX = (1 << 20) + SEAL_OVERHEAD };
+
+struct feed_publisher;
+struct feed_subscriber;
+
+struct feed_counters {
+    uint64_t messages;
+    uint64_t bytes;
+    uint64_t refused; /* subscriber: not sealed by the group, too large, malformed */
+    uint64_t dropped; /* subscriber: `received` had no room */
+};
+
+/* Listens on tcp://ADDRESS:PORT (0: any). UNAVAILABLE: in use. */
+enum fly_status feed_publisher_create(struct feed_publisher **out, const char *url,
+                                      const struct seal_ring *ring, uint64_t seed,
+                                      struct fly_error *error);
+uint16_t feed_publisher_port(const struct feed_publisher *p);
+/* Seals and publishes one message; copies it. Never waits. One thread at a time. */
+void feed_publish(struct feed_publisher *p, struct fly_bytes message);
+void feed_publisher_counters(struct feed_publisher *p, struct feed_counters *out);
+void feed_publisher_destroy(struct feed_publisher *p);
+
+struct feed_subscriber_config {
+    const struct seal_ring *ring; /* copied */
+    /* On nng's threads: one opened message, valid during the call. Must not wait; false: no room,
+     * it is dropped and counted (the gap will be repaired). */
+    bool (*received)(void *user, uint64_t source, struct fly_bytes message);
+    void *user;
+};
+
+enum fly_status feed_subscriber_create(struct feed_subscriber **out,
+                                       const struct feed_subscriber_config *config);
+/* Follows a publisher; nng dials again by itself. `source` comes back with each message. A url
+ * that is followed already only changes its source. RESOURCE_EXHAUSTED: 256 urls. */
+enum fly_status feed_subscriber_follow(struct feed_subscriber *s, const char *url, uint64_t source,
+                                       struct fly_error *error);
+/* Messages of this source are dropped from now on; its socket stays (nng 1.5.2), and is used again
+ * when the same url is followed. */
+void feed_subscriber_unfollow(struct feed_subscriber *s, uint64_t source);
+void feed_subscriber_counters(struct feed_subscriber *s, struct feed_counters *out);
+/* Only at the process's end. */
+void feed_subscriber_destroy(struct feed_subscriber *s);
+
+#endif
