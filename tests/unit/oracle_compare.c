@@ -89,6 +89,9 @@ static const char *compare_totals(const struct slice_totals *a, const struct sli
     DIFFER(boot);
     DIFFER(slice_ms);
     DIFFER(wall_ms);
+    for (int i = 0; i < SLICE_LOST_MAX; i++) {
+        DIFFER(lost[i]);
+    }
     DIFFER(purged_mint_s);
     return NULL;
 }
