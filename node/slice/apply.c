@@ -283,6 +283,7 @@ static enum slice_code apply_found(struct step *t, const struct command *c)
     totals(t)->machines_max = c->machines_max;
     totals(t)->records_max = c->records_max;
     totals(t)->incarnation = c->incarnation;
+    totals(t)->founded_ms = t->head->wall_ms;
     return SLICE_OK;
 }
 

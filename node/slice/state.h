@@ -115,6 +115,7 @@ struct slice_effects {
 struct slice_totals {
     uint32_t tag; /* 0: not founded */
     uint64_t incarnation;
+    int64_t founded_ms; /* wall clock of FOUND; 0: before nodes remembered it, so older than any */
     uint32_t machines_max; /* from FOUND: a replica may have more memory, never more room */
     uint32_t records_max;
     uint64_t seq;         /* last event emitted */

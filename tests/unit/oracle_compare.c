@@ -78,6 +78,7 @@ static const char *compare_totals(const struct slice_totals *a, const struct sli
 {
     DIFFER(tag);
     DIFFER(incarnation);
+    DIFFER(founded_ms);
     DIFFER(machines_max);
     DIFFER(records_max);
     DIFFER(seq);

@@ -492,6 +492,7 @@ static enum slice_code run(struct oracle *o, const struct command *c, struct ora
         }
         o->totals.tag = c->tag;
         o->totals.incarnation = c->incarnation;
+        o->totals.founded_ms = out->head.wall_ms;
         o->totals.machines_max = c->machines_max;
         o->totals.records_max = c->records_max;
         return SLICE_OK;
