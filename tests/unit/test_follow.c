@@ -552,6 +552,8 @@ static void test_a_day(void **state)
                     400 + FOLLOW_ASK_MS + 2 * FOLLOW_PAUSE_MS); /* the second in vain */
     assert_int_equal(follow_next(&f, again), FOLLOW_REPLAY);
     follow_failed(&f, first, again); /* the old one: says nothing */
+    follow_replayed(&f, first, 7, false, 3, NULL, again, &no_sink);
+    assert_false(f.lost);
     assert_true(f.asking);
     follow_replayed(&f, f.question, 7, false, 10, NULL, again, &no_sink); /* it was a lie */
     assert_true(follow_live(&f, again));
@@ -563,9 +565,16 @@ static void test_a_day(void **state)
     assert_int_equal(follow_next(&f, again + FOLLOW_STALE_MS), FOLLOW_REPLAY); /* silence */
     follow_moved(&f, again + FOLLOW_STALE_MS + 1);
     assert_int_equal(follow_next(&f, again + FOLLOW_STALE_MS + 1), FOLLOW_REPLAY);
-    follow_replayed(&f, f.question, 8, false, 3, NULL, again + 4000, &no_sink);
+    follow_replayed(&f, f.question, 8, false, 900, NULL, again + 4000, &no_sink);
     assert_true(f.lost && f.incarnation == 8);
     assert_int_equal(follow_next(&f, again + 4100), FOLLOW_SNAPSHOT);
+    struct follow other = f;
+    assert_true(follow_snapshot(&other, f.question, 9, 10, again + 4100)); /* yet another log */
+    assert_true(follow_live(&other, again + 4100));
+    receive_heartbeat(&f, 8, 905, again + 4100); /* went by while the snapshot was made */
+    assert_true(follow_snapshot(&f, f.question, 8, 903, again + 4200));
+    assert_false(follow_live(&f, again + 4200));
+    assert_int_equal(follow_next(&f, again + 4200), FOLLOW_REPLAY);
 }
 
 static void test_resume(void **state)
@@ -585,6 +594,29 @@ static void test_resume(void **state)
     assert_true(f.lost);
     follow_resume(&f, 7, UINT64_MAX);
     assert_true(f.lost);
+}
+
+/* Words that need an answer get a question at once, not when the silence is long. */
+static void test_words(void **state)
+{
+    struct follow f;
+
+    (void)state;
+    follow_init(&f, SLICE, 1);
+    assert_int_equal(follow_next(&f, 0), FOLLOW_SNAPSHOT);
+    receive_heartbeat(&f, 6, 5000, 1);
+    assert_true(follow_snapshot(&f, f.question, 7, 10, 2));
+    assert_true(follow_live(&f, 2)); /* 5000 was said of another log */
+    receive_heartbeat(&f, 7, 10, 3);
+    assert_int_equal(follow_next(&f, 3), FOLLOW_NOTHING);
+    receive_heartbeat(&f, 6, 5000, 4);
+    assert_int_equal(follow_next(&f, 4), FOLLOW_REPLAY);
+    receive_heartbeat(&f, 7, 12, 5); /* the owner went on, the answer is older */
+    follow_replayed(&f, f.question, 7, false, 10, NULL, 6, &no_sink);
+    assert_false(follow_live(&f, 6));
+    assert_int_equal(follow_next(&f, 6 + FOLLOW_PAUSE_MS), FOLLOW_REPLAY);
+    follow_replayed(&f, f.question, 7, false, 10, NULL, 70, &no_sink); /* nobody said it again */
+    assert_true(follow_live(&f, 70));
 }
 
 /* Pauses double up to their bound, and progress ends them. */
@@ -608,8 +640,11 @@ static void test_pauses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_day),  cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_pauses), cmocka_unit_test(test_liar_costs_little),
+        cmocka_unit_test(test_a_day),
+        cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_words),
+        cmocka_unit_test(test_pauses),
+        cmocka_unit_test(test_liar_costs_little),
         cmocka_unit_test(test_noise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
