@@ -188,6 +188,7 @@ static bool leave(struct world *w)
                  (struct gossip_now){.ms = w->now_ms, .wall_ms = w->now_ms});
     w->processes[victim].due_ms = w->now_ms;
     EXPECT(w, world_run_until(w, 1500, is_left, victim), "its good-bye was not heard by all");
+    world_run(w, 1500);
     EXPECT(w, !w->processes[victim].up, "it does not get done with leaving");
     world_run(w, 12000);
     EXPECT(w, is_left(w, victim), "left, and then something else");
