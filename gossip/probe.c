@@ -313,15 +313,20 @@ void swim_probe_stalled(struct gossip *g, int64_t ms)
 
 void swim_probe_refused(struct gossip *g, uint32_t slot)
 {
+    const struct node_id *self = &g->members[SWIM_SELF].seen.credential.id;
     struct swim_probe *p = find_probe(g, slot);
+    bool relayed = false;
 
     for (unsigned i = 0; i < SWIM_RELAYS_MAX; i++) {
         if (g->relays[i].used && g->relays[i].target == slot) {
             nack(g, &g->relays[i]);
+            relayed = true;
         }
     }
     if (p == NULL) {
-        if (swim_member_is_up(&g->members[slot])) {
+        /* Not when we only helped, or have said so: each probe makes refusals at its helpers. */
+        if (!relayed && swim_member_is_up(&g->members[slot]) &&
+            !swim_suspect_is_accused_by(&g->members[slot], self)) {
             swim_probe_start(g, slot, false);
         }
         return;
