@@ -364,6 +364,25 @@ void swim_probe_ping(struct gossip *g, struct swim_arrival *a)
     }
 }
 
+/* We were deaf, and somebody is heard again: whom we accused meanwhile is asked once more. */
+static void look_again(struct gossip *g)
+{
+    const struct node_id *self = &g->members[SWIM_SELF].seen.credential.id;
+    uint32_t chosen = SWIM_NONE;
+    uint32_t accused = 0;
+
+    for (uint32_t i = 0; g->suspects > 0 && g->health > 0 && i < g->count; i++) {
+        const struct swim_member *m = &g->members[g->order[i]];
+        if (m->seen.state == GOSSIP_SUSPECT && swim_suspect_is_accused_by(m, self) &&
+            find_probe(g, g->order[i]) == NULL && fly_rng_below(&g->rng, ++accused) == 0) {
+            chosen = g->order[i];
+        }
+    }
+    if (chosen != SWIM_NONE) {
+        swim_probe_start(g, chosen, false);
+    }
+}
+
 void swim_probe_ack(struct gossip *g, struct swim_arrival *a)
 {
     uint64_t nonce = fly_get_u64(&a->body);
@@ -375,6 +394,7 @@ void swim_probe_ack(struct gossip *g, struct swim_arrival *a)
     }
     p->stage = SWIM_IDLE;
     g->members[a->sender].seen.heard_ms = g->now.ms;
+    look_again(g);
     healthier(g, -1);
     g->doubt_ms = 0;
     if (a->authentic) {
