@@ -37,6 +37,7 @@ struct command {
     bool json;
     struct settings flags; /* what the command line said */
     struct settings settings;
+    char ca_pem[SETTINGS_CA_MAX];
     int64_t timeout_ms;
     int64_t timeout_given_ms; /* 0: the default counts */
     const char *words[COMMAND_WORDS_MAX];

@@ -148,6 +148,7 @@ static void finish_vm(struct launch *l, const struct owner_answer *a, uint32_t s
 static void widen_room(struct owner_room *room, const struct owner_room *seen)
 {
     room->machines += seen->machines;
+    room->cordoned += seen->cordoned;
     room->fits_empty |= seen->fits_empty;
     if (seen->cores_max > room->cores_max) {
         room->cores_max = seen->cores_max;

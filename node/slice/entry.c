@@ -71,6 +71,8 @@ static void body_put(struct fly_writer *w, const struct command *c)
         put_size(w, c);
         break;
     case COMMAND_MACHINE_REMOVE:
+    case COMMAND_MACHINE_CORDON:
+    case COMMAND_MACHINE_UNCORDON:
         fly_put_string8(w, c->name);
         break;
     case COMMAND_LAUNCH:
@@ -132,6 +134,8 @@ static bool body_get(struct fly_reader *r, struct command *c)
         get_size(r, c);
         return true;
     case COMMAND_MACHINE_REMOVE:
+    case COMMAND_MACHINE_CORDON:
+    case COMMAND_MACHINE_UNCORDON:
         fly_get_string8(r, c->name, sizeof c->name);
         return true;
     case COMMAND_LAUNCH:

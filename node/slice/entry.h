@@ -35,7 +35,10 @@ enum command_type {
     COMMAND_DONE = 8,           /* home: the bound hold became this VM */
     COMMAND_CANCEL = 9,         /* home: nothing will ever come of this key */
     COMMAND_DESTROY = 10,
-    COMMAND_RELEASE = 11, /* home: the VM elsewhere is gone, the key's last life begins */
+    COMMAND_RELEASE = 11,        /* home: the VM elsewhere is gone, the key's last life begins */
+    COMMAND_MACHINE_CORDON = 12, /* nothing new is placed on it; its VMs stay */
+    COMMAND_MACHINE_UNCORDON = 13,
+    COMMAND_LAST = COMMAND_MACHINE_UNCORDON,
 };
 
 /* One command; which fields count is told by the type. */

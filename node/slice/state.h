@@ -45,6 +45,7 @@ struct slice_machine {
     uint64_t memory_bytes;
     uint64_t memory_used_bytes;
     uint32_t vm_count;
+    bool cordoned; /* gets no new VM; what it has stays */
 };
 
 enum record_kind { RECORD_FREE = 0, RECORD_VM, RECORD_BOUND, RECORD_DONE, RECORD_CANCELLED };

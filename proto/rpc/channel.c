@@ -247,7 +247,7 @@ static enum fly_status channel_greet(struct rpc_channel *channel,
     int failure = 0;
 
     rpc_batch_begin();
-    rpc_link_start(&channel->link, &ours);
+    rpc_link_start(&channel->link, ours);
     rpc_link_lock(&channel->link);
     (void)rpc_link_put(&channel->link, header, (struct fly_bytes){0}, config->hello, true);
     rpc_link_unlock(&channel->link);

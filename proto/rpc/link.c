@@ -1,5 +1,6 @@
 #include "proto/rpc/link.h"
 
+#include <sodium.h>
 #include <string.h>
 
 #include "proto/base/check.h"
@@ -146,12 +147,15 @@ void rpc_link_init(struct rpc_link *link, struct transport *transport, uint32_t 
     atomic_init(&link->heard_ms, fly_clock_boot_ms());
 }
 
-void rpc_link_start(struct rpc_link *link, const struct frame_preface *ours)
+void rpc_link_start(struct rpc_link *link, struct frame_preface ours)
 {
+    FLY_CHECK(sodium_init() >= 0);
+    randombytes_buf(ours.nonce, sizeof ours.nonce);
+    link->ours = ours;
     rpc_link_lock(link);
     uint8_t *room = transport_reserve(link->transport, FRAME_PREFACE_SIZE, true);
     if (room != NULL) {
-        frame_preface_encode(ours, room);
+        frame_preface_encode(&ours, room);
     }
     rpc_link_unlock(link);
     transport_start(link->transport, link);

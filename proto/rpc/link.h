@@ -34,6 +34,7 @@ struct rpc_link {
     struct transport *transport;
     const struct rpc_link_events *events;
     uint32_t frame_max;          /* that we take */
+    struct frame_preface ours;   /* since the start */
     struct frame_preface theirs; /* once preface_seen; both are set once, under the lock */
     bool preface_seen;
     atomic_int_fast64_t heard_ms; /* when bytes came last */
@@ -51,8 +52,8 @@ struct transport_config rpc_link_transport_config(size_t out_max, bool hold_back
 /* Takes the caller's reference on the transport. */
 void rpc_link_init(struct rpc_link *link, struct transport *transport, uint32_t frame_max,
                    const struct rpc_link_events *events);
-/* Says our preface and begins to read. */
-void rpc_link_start(struct rpc_link *link, const struct frame_preface *ours);
+/* Says our preface, with a nonce of this connection alone, and begins to read. */
+void rpc_link_start(struct rpc_link *link, struct frame_preface ours);
 
 void rpc_link_lock(struct rpc_link *link);
 void rpc_link_unlock(struct rpc_link *link);

@@ -321,7 +321,7 @@ void server_conn_accept(void *user, struct transport *transport)
                                  .calls_max = server->config.calls_max};
     stat_add(&server->stats.accepted);
     rpc_link_hold(&conn->link); /* it may be closed before this is done with it */
-    rpc_link_start(&conn->link, &ours);
+    rpc_link_start(&conn->link, ours);
     rpc_link_lock(&conn->link);
     conn_arm(conn, conn->patience_ms);
     rpc_link_unlock(&conn->link);

@@ -41,6 +41,8 @@ enum event_type {
     EVENT_MACHINE_REMOVED = 3,
     EVENT_VM_STARTED = 4,
     EVENT_VM_DESTROYED = 5,
+    EVENT_MACHINE_CORDONED = 6,
+    EVENT_MACHINE_UNCORDONED = 7,
 };
 
 /* One change of a slice. Values are absolute, never differences; what does not apply is 0 or "". */

@@ -93,7 +93,7 @@ void frame_preface_encode(const struct frame_preface *preface,
 enum fly_status frame_preface_decode(const uint8_t in[static FRAME_PREFACE_SIZE],
                                      struct frame_preface *out, struct fly_error *error);
 
-/* Whether data[size] is the start of a preface: garbage shows before 32 bytes have come. */
+/* Whether data[size] is the start of a preface: garbage shows before the whole has come. */
 bool frame_preface_begins(const uint8_t *data, size_t size);
 
 void frame_header_encode(const struct frame_header *header, uint8_t out[static FRAME_HEADER_SIZE]);

@@ -53,6 +53,9 @@ enum owner_machine_change {
     OWNER_MACHINE_ADD = 1,
     OWNER_MACHINE_RESIZE, /* refused below what is committed */
     OWNER_MACHINE_REMOVE, /* refused with VMs */
+    /* Gets no new VM; what was promised of it goes on. Right behind its ADD: never had one. */
+    OWNER_MACHINE_CORDON,
+    OWNER_MACHINE_UNCORDON,
 };
 
 enum owner_call_kind {
@@ -65,7 +68,7 @@ enum owner_call_kind {
     OWNER_CANCEL,   /* at home: nothing will ever come of this key */
     OWNER_DESTROY,
     OWNER_RELEASE, /* at home: the VM elsewhere is gone */
-    OWNER_MACHINE, /* inventory: add, resize or remove, see `machine_change` */
+    OWNER_MACHINE, /* inventory, see `machine_change`: the slice's own node only */
 };
 
 struct owner_call {
@@ -104,9 +107,11 @@ enum owner_code {
     OWNER_UNKNOWN,     /* proposed, outcome not known: ask again with the same key */
 };
 
-/* What a region of this slice could take, for refusals and tags. */
+/* What a region of this slice could take, for refusals and tags. Cordoned machines are counted and
+ * count for nothing else: where all of them are, the reason is the cordon. */
 struct owner_room {
     uint32_t machines;  /* of the region */
+    uint32_t cordoned;  /* of these */
     uint32_t cores_max; /* of its largest machine */
     uint64_t memory_max_bytes;
     uint32_t cores_free_max; /* on one machine, now */

@@ -153,6 +153,9 @@ enum fly_status audit_event(struct audit_ledger *l, const struct event *event,
     }
     case EVENT_VM_DESTROYED:
         return vm_destroyed(l, event->vm, error);
+    case EVENT_MACHINE_CORDONED: /* changes no capacity: what was promised before may still come */
+    case EVENT_MACHINE_UNCORDONED:
+        return FLY_OK;
     }
     return fly_error_set(error, FLY_INTERNAL, "strange: event %" PRIu64 " has type %u", event->seq,
                          (unsigned)event->type);

@@ -105,6 +105,7 @@ static const char *compare_machine(const struct slice_machine *a, const struct s
     DIFFER(memory_bytes);
     DIFFER(memory_used_bytes);
     DIFFER(vm_count);
+    DIFFER(cordoned);
     return NULL;
 }
 

@@ -201,6 +201,17 @@ static enum slice_code machine_command(struct oracle *o, const struct command *c
     if (m == NULL) {
         return SLICE_NOT_FOUND;
     }
+    if (c->type == COMMAND_MACHINE_CORDON || c->type == COMMAND_MACHINE_UNCORDON) {
+        bool wanted = c->type == COMMAND_MACHINE_CORDON;
+        if (m->cordoned == wanted) {
+            return SLICE_REPLAYED;
+        }
+        m->cordoned = wanted;
+        machine_event(
+            put_event(o, out, result, wanted ? EVENT_MACHINE_CORDONED : EVENT_MACHINE_UNCORDONED),
+            m);
+        return SLICE_OK;
+    }
     if (c->type == COMMAND_MACHINE_REMOVE) {
         if (m->vm_count > 0) {
             return SLICE_IN_USE;
@@ -468,6 +479,8 @@ static enum slice_code run(struct oracle *o, const struct command *c, struct ora
     case COMMAND_MACHINE_ADD:
     case COMMAND_MACHINE_RESIZE:
     case COMMAND_MACHINE_REMOVE:
+    case COMMAND_MACHINE_CORDON:
+    case COMMAND_MACHINE_UNCORDON:
         return machine_command(o, c, out, result);
     case COMMAND_LAUNCH:
         return launch(o, c, out, result, x);

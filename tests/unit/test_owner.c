@@ -52,6 +52,7 @@ struct step {
     bool replayed;
     bool other_spec;
     enum owner_machine_change change;
+    bool only_cordoned; /* ELSEWHERE, because of nothing but the cordon */
     int64_t ms;
 };
 
@@ -367,6 +368,57 @@ static const struct scenario scenarios[] = {
       {.op = LOG},
       ANSWER('m', DONE_OK),
       CALL(OPEN, K1, .cores = 2, .expect = OWNER_HELD)}},
+    {"a cordoned machine gets no new VM and no hold, whatever room it has",
+     {CALL(MACHINE, 0, .change = OWNER_MACHINE_CORDON, .as = 'm'),
+      {.op = LOG},
+      ANSWER('m', DONE_OK),
+      CALL(OPEN, K1, .commit = true, .expect = OWNER_ELSEWHERE, .only_cordoned = true),
+      CALL(HOLD, AWAY, .expect = OWNER_ELSEWHERE, .only_cordoned = true),
+      CALL(MACHINE, 0, .change = OWNER_MACHINE_CORDON, .as = 'n'),
+      {.op = LOG},
+      ANSWER('n', DONE_OK),
+      CALL(MACHINE, 0, .change = OWNER_MACHINE_UNCORDON, .as = 'u'),
+      {.op = LOG},
+      ANSWER('u', DONE_OK),
+      LAUNCH(K1, 'a')}},
+    {"what was promised before the cordon goes on",
+     {CALL(OPEN, K1, .cores = 1, .hold = 1, .expect = OWNER_HELD),
+      CALL(OPEN, K2, .commit = true, .cores = 1, .as = 'b'),
+      {.op = PROPOSE},
+      CALL(MACHINE, 0, .change = OWNER_MACHINE_CORDON, .as = 'm'),
+      CALL(COMMIT, K1, .hold = 1, .as = 'a'),
+      {.op = LOG},
+      ANSWER('b', VM),
+      ANSWER('m', DONE_OK),
+      ANSWER('a', VM),
+      CALL(OPEN, K3, .commit = true, .expect = OWNER_ELSEWHERE, .only_cordoned = true)}},
+    {"a cordon outlives a restart, and VMs of a cordoned machine can be destroyed",
+     {LAUNCH(K1, 'a'),
+      CALL(MACHINE, 0, .change = OWNER_MACHINE_CORDON, .as = 'm'),
+      {.op = LOG},
+      ANSWER('m', DONE_OK),
+      {.op = RESTART},
+      CALL(OPEN, K2, .commit = true, .expect = OWNER_ELSEWHERE, .only_cordoned = true),
+      CALL(DESTROY, K1, .vm = 'a', .as = 'd'),
+      {.op = LOG},
+      ANSWER('d', VM)}},
+    {"cordon of a machine that is not there",
+     {CALL(MACHINE, 0, .change = OWNER_MACHINE_REMOVE, .as = 'r'),
+      {.op = LOG},
+      ANSWER('r', DONE_OK),
+      CALL(MACHINE, 0, .change = OWNER_MACHINE_CORDON, .as = 'm'),
+      {.op = LOG},
+      ANSWER('m', NOT_FOUND)}},
+    {"a machine that is added and cordoned in one turn never had room",
+     {CALL(MACHINE, 0, .change = OWNER_MACHINE_REMOVE, .as = 'r'),
+      {.op = LOG},
+      ANSWER('r', DONE_OK),
+      CALL(MACHINE, 0, .change = OWNER_MACHINE_ADD, .cores = 4, .as = 'm'),
+      CALL(MACHINE, 0, .change = OWNER_MACHINE_CORDON, .as = 'n'),
+      {.op = LOG},
+      ANSWER('m', DONE_OK),
+      ANSWER('n', DONE_OK),
+      CALL(OPEN, K1, .commit = true, .expect = OWNER_ELSEWHERE, .only_cordoned = true)}},
     {"one change of a machine at a time",
      {CALL(MACHINE, 0, .change = OWNER_MACHINE_RESIZE, .cores = 8, .as = 'm'),
       CALL(MACHINE, 0, .change = OWNER_MACHINE_RESIZE, .cores = 6, .expect = OWNER_REFUSED),
@@ -516,6 +568,12 @@ static void expect_answer(const struct stage *s, const struct step *p)
         fail_msg("%s: step %d: code %d%s, wanted %d%s (%s)", s->what, s->at, (int)a->code,
                  a->replayed ? " replayed" : "", (int)p->expect, p->replayed ? " replayed" : "",
                  a->text == NULL ? "" : a->text);
+    }
+    const struct owner_room *room = &a->room;
+    if (a->code == OWNER_ELSEWHERE &&
+        p->only_cordoned != (room->machines == 1 && room->cordoned == 1 && !room->fits_empty &&
+                             room->cores_max == 0 && room->cores_free_max == 0)) {
+        fail_msg("%s: step %d: the room is told wrongly", s->what, s->at);
     }
     if (a->code == OWNER_VM && (a->vm_id == 0 || a->vm.id != a->vm_id)) {
         fail_msg("%s: step %d: the VM is not told", s->what, s->at);
