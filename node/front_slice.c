@@ -285,6 +285,7 @@ void front_slice_list(struct front *f, struct rpc_call *call)
     struct owner *owner = leader(f, call, q->slice);
     const struct vm_query query = {.region = q->region,
                                    .state = (enum vm_state)q->state,
+                                   .any_state = q->any_state,
                                    .prefix_digits = q->prefix_digits,
                                    .prefix = q->prefix,
                                    .after = q->after};
