@@ -119,6 +119,9 @@ struct owner_room {
     bool fits_empty; /* some machine could hold the spec if it were empty */
 };
 
+/* The union of two rooms: the larger of each, as one answer tells of several owners. */
+void room_widen(struct owner_room *room, const struct owner_room *seen);
+
 struct owner_answer {
     uint64_t ticket;
     enum owner_call_kind kind;
