@@ -12,9 +12,23 @@
 #include <stdint.h>
 #include <uv.h>
 
-enum mail_lane { MAIL_CONTROL = 0, MAIL_FINISH, MAIL_START, MAIL_LANES };
+enum mail_lane { MAIL_CONTROL = 0, MAIL_FINISH, MAIL_START, MAIL_STREAM, MAIL_LANES };
 
-enum mail_kind { MAIL_HELLO, MAIL_CALL, MAIL_CANCEL, MAIL_WRITABLE, MAIL_PEER_GONE };
+enum mail_kind {
+    MAIL_HELLO,
+    MAIL_CALL,
+    MAIL_CANCEL,
+    MAIL_WRITABLE,
+    MAIL_PEER_GONE,
+    MAIL_LINK_OPENED,
+    MAIL_LINK_FAILED,
+    MAIL_LINK_CLOSED,
+    MAIL_LINK_REPLY,
+    MAIL_FEED,
+    MAIL_MEMBERS,
+    MAIL_SETTLED,
+    MAIL_TWIN,
+};
 
 struct mail {
     enum mail_kind kind;
