@@ -89,6 +89,7 @@ static uint32_t scope_of_kind(enum owner_call_kind kind)
     case OWNER_DONE:
     case OWNER_RELEASE:
     case OWNER_MACHINE:
+    case OWNER_LOSS:
     default:
         return 0;
     }

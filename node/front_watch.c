@@ -107,9 +107,9 @@ void front_watch(struct front *f, struct rpc_call *call, struct owner_now now)
         (void)fly_copy_string(w->region, sizeof w->region, region->code);
     }
     for (uint32_t i = 0; i < since.count; i++) {
-        struct watch_slice *ws = slice_of(w, since.items[i].slice);
-        ws->incarnation = since.items[i].incarnation;
-        ws->next = since.items[i].seq + 1;
+        struct watch_slice *ws = slice_of(w, since.at[i].slice);
+        ws->incarnation = since.at[i].incarnation;
+        ws->next = since.at[i].seq + 1;
     }
     w->from_now = since.count == 0;
     fly_list_append(&f->watchers, &w->link);
@@ -128,7 +128,7 @@ static bool send_message(struct watcher *w, Fly__V1__WatchReply *reply)
 
 /* Where the watcher stands in all slices, with `ws` at `next` of `incarnation`. */
 static void cursor_of(const struct watcher *w, const struct watch_slice *ws, uint64_t incarnation,
-                      uint64_t next, char out[static CURSORS_TEXT_MAX])
+                      uint64_t next, char out[static CURSORS_TEXT_SIZE])
 {
     struct cursors all = {.count = 0};
 
@@ -137,11 +137,12 @@ static void cursor_of(const struct watcher *w, const struct watch_slice *ws, uin
         uint64_t in = at == ws ? incarnation : at->incarnation;
         uint64_t seq = at == ws ? next : at->next;
         if (in != 0) {
-            all.items[all.count++] =
-                (struct cursor){.slice = at->tag, .incarnation = in, .seq = seq - 1};
+            (void)cursors_put(&all, (struct cursor){.slice = at->tag,
+                                                    .incarnation = in,
+                                                    .seq = seq - 1});
         }
     }
-    cursors_format(&all, out);
+    (void)cursors_format(&all, out);
 }
 
 /* Sends events[count] of one slice; the watcher stands before `next` then. */
@@ -150,7 +151,7 @@ static bool send_events(struct watcher *w, struct watch_slice *ws, struct event_
 {
     Fly__V1__Event *pointers[WATCH_BATCH_MAX];
     Fly__V1__WatchReply reply = FLY__V1__WATCH_REPLY__INIT;
-    char cursor[CURSORS_TEXT_MAX];
+    char cursor[CURSORS_TEXT_SIZE];
 
     for (size_t i = 0; i < count; i++) {
         pointers[i] = &events[i].pb;
@@ -184,7 +185,7 @@ static void send_reset(struct watcher *w, struct watch_slice *ws, uint64_t incar
                        uint64_t seq, Fly__V1__Vm **vms, size_t count, uint64_t after, bool last)
 {
     Fly__V1__WatchReply reply = FLY__V1__WATCH_REPLY__INIT;
-    char cursor[CURSORS_TEXT_MAX];
+    char cursor[CURSORS_TEXT_SIZE];
     char reason[160];
     char slice[SLICE_TEXT_SIZE];
 

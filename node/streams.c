@@ -128,6 +128,12 @@ static void apply(void *user, const struct event *event)
     take_event(a->s, a->st, event);
 }
 
+/* Watchers need every event: a STATE message only tells this reader that there are some. */
+static struct follow_sink sink_of(struct applying *a)
+{
+    return (struct follow_sink){.event = apply, .user = a};
+}
+
 void streams_host(struct streams *s, uint32_t tag, uint64_t incarnation, uint64_t last,
                   int64_t founded_ms)
 {
@@ -148,7 +154,9 @@ void streams_host_event(struct streams *s, const struct event *event)
 
     FLY_CHECK(st != NULL);
     st->local = true;
-    take_event(s, st, event);
+    if (event->incarnation != st->incarnation || event->seq > st->retain.last) {
+        take_event(s, st, event); /* a log that is read again tells what was told */
+    }
 }
 
 void stream_range(const struct stream *st, uint64_t *first, uint64_t *last)
@@ -201,6 +209,9 @@ void streams_update(struct streams *s, int64_t now_ms)
             continue;
         }
         bool changed = !st->owner_known || !node_id_equal(&st->owner, &claimed->owner);
+        if (changed && st->owner_known) {
+            follow_moved(&st->follow, now_ms);
+        }
         st->owner_known = true;
         st->owner = claimed->owner;
         follow_owner(s, st, owner);
@@ -230,7 +241,8 @@ void streams_receive(struct streams *s, uint64_t source, struct fly_bytes data, 
         return;
     }
     struct applying a = {.s = s, .st = st};
-    follow_receive(&st->follow, &message, now_ms, apply, &a);
+    const struct follow_sink sink = sink_of(&a);
+    follow_receive(&st->follow, &message, now_ms, &sink);
 }
 
 /* --- repair --- */
@@ -247,11 +259,12 @@ static void replay_done(void *user, uint64_t context, struct rpc_reply *reply)
     bool page = reply->status == FLY_OK && r->events.len > 0;
     if (reply->status != FLY_OK ||
         (page && event_message_decode(r->events.data, r->events.len, &events, &error) != FLY_OK)) {
-        follow_failed(&st->follow, s->now_ms);
+        follow_failed(&st->follow, st->question, s->now_ms);
     } else {
         struct applying a = {.s = s, .st = st};
-        follow_replayed(&st->follow, r->incarnation, r->below, r->last, page ? &events : NULL,
-                        s->now_ms, apply, &a);
+        const struct follow_sink sink = sink_of(&a);
+        follow_replayed(&st->follow, st->question, r->incarnation, r->below, r->last,
+                        page ? &events : NULL, s->now_ms, &sink);
     }
     rpc_reply_fini(reply);
 }
@@ -295,12 +308,12 @@ static void machines_done(void *user, uint64_t context, struct rpc_reply *reply)
 
     st->asking = false;
     if (reply->status != FLY_OK) {
-        follow_failed(&st->follow, s->now_ms);
+        follow_failed(&st->follow, st->question, s->now_ms);
         st->asked_incarnation = 0;
     } else if (st->asked_incarnation != 0 &&
                (r->incarnation != st->asked_incarnation || r->seq != st->asked_seq)) {
         st->asked_incarnation = 0; /* it changed between two pages: from the start */
-        follow_failed(&st->follow, s->now_ms);
+        follow_failed(&st->follow, st->question, s->now_ms);
     } else {
         if (st->asked_incarnation == 0) {
             catalog_snapshot_begin(s->config.catalog, st->tag);
@@ -312,12 +325,13 @@ static void machines_done(void *user, uint64_t context, struct rpc_reply *reply)
             catalog_snapshot_end(s->config.catalog, st->tag, r->seq);
             st->founded_ms = r->founded_ms;
             st->asked_incarnation = 0;
-            begin_anew(st, r->incarnation, r->seq);
-            follow_snapshot(&st->follow, r->incarnation, r->seq, s->now_ms);
-            s->config.seen(s->config.user, st->tag, r->incarnation, r->seq);
+            if (follow_snapshot(&st->follow, st->question, r->incarnation, r->seq, s->now_ms)) {
+                begin_anew(st, r->incarnation, r->seq);
+                s->config.seen(s->config.user, st->tag, r->incarnation, r->seq);
+            }
         } else if (!ask_machines(s, st, r->next, s->now_ms)) {
             st->asked_incarnation = 0;
-            follow_failed(&st->follow, s->now_ms);
+            follow_failed(&st->follow, st->question, s->now_ms);
         }
     }
     rpc_reply_fini(reply);
@@ -342,6 +356,7 @@ static void repair(struct streams *s, struct stream *st, int64_t now_ms)
         (want = follow_next(&st->follow, now_ms)) == FOLLOW_NOTHING) {
         return;
     }
+    st->question = st->follow.question;
     if (want == FOLLOW_REPLAY) {
         st->asking = ask_replay(s, st, now_ms);
     } else {
@@ -349,7 +364,7 @@ static void repair(struct streams *s, struct stream *st, int64_t now_ms)
         (void)ask_machines(s, st, 0, now_ms);
     }
     if (!st->asking) {
-        follow_failed(&st->follow, now_ms);
+        follow_failed(&st->follow, st->question, now_ms);
     }
 }
 

@@ -39,7 +39,8 @@ struct stream {
     int64_t founded_ms;  /* 0: not known */
     uint64_t asked_seq;  /* SNAPSHOT under way: of its first page; 0: none */
     uint64_t asked_incarnation;
-    bool asking; /* an RPC of the repair is under way */
+    uint32_t question;   /* of follow: the one under way */
+    bool asking;         /* an RPC of the repair is under way */
 };
 
 struct streams_config {
