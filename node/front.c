@@ -366,11 +366,16 @@ void front_destroy_begin(struct front *f, struct rpc_call *call, uint64_t vm, st
  * waits for it: what is lost here, home's sweep finds. */
 static void release_key(struct front *f, const struct owner_answer *a, struct owner_now now)
 {
-    struct launch_call release;
+    struct owner_call release = {
+        .kind = OWNER_RELEASE, .ticket = TICKET_QUIET, .key = a->vm.key, .vm = a->vm.id};
 
-    if (sweep_release_after_destroy(a, f->config.root_tag, &release)) {
-        release.call.ticket = TICKET_QUIET;
-        (void)router_call(f->router, release.to, &release.call, NULL, now);
+    if (a->code != OWNER_VM || a->vm.state != VM_DESTROYED) {
+        return;
+    }
+    uint32_t home = key_home(&a->vm.key, f->config.root_tag);
+    if (home != vmid_tag(a->vm.id)) {
+        (void)fly_copy_string(release.subject, sizeof release.subject, a->vm.subject);
+        (void)router_call(f->router, home, &release, NULL, now);
     }
 }
 
@@ -554,7 +559,7 @@ static bool slice_call(struct front *f, struct rpc_call *call, struct owner_now 
 
 void front_call(struct front *f, struct rpc_call *call, struct owner_now now)
 {
-    if (!front_admits(f, call, now) || edge_call(f, call, now) || slice_call(f, call, now)) {
+    if (edge_call(f, call, now) || slice_call(f, call, now)) {
         return;
     }
     rpc_call_turn_away(call, FLY_UNIMPLEMENTED,

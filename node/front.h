@@ -46,7 +46,7 @@ void front_attach(struct front *f, struct host *host);
 void front_hello(struct front *f, struct rpc_hello *hello, struct owner_now now);
 /* Whether the caller may call this, and the node still takes calls; else it is refused here. */
 bool front_admits(struct front *f, struct rpc_call *call, struct owner_now now);
-/* Takes the call: answers it now or later. */
+/* Takes a call that was admitted: answers it now or later. */
 void front_call(struct front *f, struct rpc_call *call, struct owner_now now);
 void front_cancel(struct front *f, struct rpc_call *call);
 void front_writable(struct front *f, struct rpc_call *call);

@@ -3,6 +3,7 @@
  *
  * Gossip and feed have threads of their own, which only post; everything here is the loop's.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,9 +12,8 @@
 #include "node/node_parts.h"
 #include "proto/base/check.h"
 #include "proto/base/log.h"
-#include "proto/base/time.h"
 
-enum { LOOK_MS = 500, SAVE_MS = 1000, FEED_WAITING_MAX = 32 << 20 };
+enum { LOOK_MS = 500, FEED_WAITING_MAX = 32 << 20 };
 
 /* A message of the feed on its way to the loop. */
 struct feed_letter {
@@ -125,6 +125,15 @@ void node_make_streams(struct node *n)
 
 /* --- what this node says of itself --- */
 
+/* FLY_VERSION as a number: major << 16 | minor << 8 | patch. */
+static uint32_t software(void)
+{
+    unsigned part[3] = {0};
+
+    (void)sscanf(FLY_VERSION, "%u.%u.%u", &part[0], &part[1], &part[2]);
+    return part[0] << 16 | (part[1] & 0xff) << 8 | (part[2] & 0xff);
+}
+
 void node_tell(struct node *n)
 {
     struct gossip_meta meta = n->meta;
@@ -219,7 +228,7 @@ enum fly_status node_open_gossip(struct node *n, struct fly_error *error)
     (void)fly_copy_string(config.bind, sizeof config.bind, n->run->gossip.host);
     n->meta = (struct gossip_meta){.rpc_port = port_of(rpc_server_url(n->server, 0)),
                                    .tls = !n->run->rpc.loopback,
-                                   .software = FLY_SOFTWARE};
+                                   .software = software()};
     if (n->publisher != NULL) {
         n->meta.pub_port = feed_publisher_port(n->publisher);
     }
@@ -313,17 +322,6 @@ static void judge_slices(struct node *n, struct owner_now now)
     }
 }
 
-static void save_peers(struct node *n, struct owner_now now)
-{
-    uint64_t version = seen_version(n->seen) + peers_version(n->peers);
-
-    if (n->peers_file != NULL && version != n->peers_saved && now.boot_ms >= n->save_ms) {
-        n->peers_saved = version;
-        n->save_ms = now.boot_ms + SAVE_MS;
-        peers_file_save(n->peers_file, n->peers, n->seen);
-    }
-}
-
 void node_cluster_turn(struct node *n, struct owner_now now)
 {
     atomic_fetch_add(&n->beat, 1);
@@ -336,7 +334,6 @@ void node_cluster_turn(struct node *n, struct owner_now now)
         judge_slices(n, now);
     }
     node_tell(n);
-    save_peers(n, now);
 }
 
 int64_t node_cluster_deadline(const struct node *n)
