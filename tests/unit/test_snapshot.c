@@ -361,7 +361,7 @@ static void test_version_1(void **unused)
         memmove(data + at, data + at + 1, --size - at);
     }
     size -= 8 + 8 * SLICE_LOST_MAX;
-    memmove(data + FOUNDED_AT, data + LOST_AT + 8 + 8 * SLICE_LOST_MAX, size - LOST_AT);
+    memmove(data + FOUNDED_AT, data + FOUNDED_AT + 8 + 8 * SLICE_LOST_MAX, size - FOUNDED_AT);
     data[VERSION_AT] = 1;
     assert_int_equal(snapshot_decode(old, data, size, NULL), FLY_OK);
     for (unsigned i = 0; i < 2; i++) {
