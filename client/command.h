@@ -37,6 +37,7 @@ struct command {
     bool json;
     struct settings flags; /* what the command line said */
     struct settings settings;
+    char ca_pem[SETTINGS_CA_MAX];
     int64_t timeout_ms;
     int64_t timeout_given_ms; /* 0: the default counts */
     const char *words[COMMAND_WORDS_MAX];
@@ -78,6 +79,11 @@ enum fly_status command_try(struct command *command, const struct rpc_method *me
                             const ProtobufCMessage *request, struct rpc_reply *reply,
                             struct failure *failure);
 
+/* A picture older than this is shown with its age: three of the stream's heartbeats. */
+enum { COMMAND_STALE_MS = 3000, COMMAND_AGE_TEXT = 32 };
+/* "12 s", "3 min", "5 h", "2 d"; "ever" for what was never heard. */
+void command_age_text(uint64_t age_ms, char out[static COMMAND_AGE_TEXT]);
+
 /* "4 cores, 6 GB" */
 enum { COMMAND_SIZE_TEXT = 64 };
 void command_size_text(uint32_t cores, uint64_t memory_bytes, char out[static COMMAND_SIZE_TEXT]);
@@ -101,6 +107,9 @@ command_main command_status;
 command_main command_destroy;
 command_main command_cancel;
 command_main command_watch;
+command_main command_members;
+command_main command_slice;
+command_main command_join_token;
 command_main command_token;
 command_main command_version;
 

@@ -118,6 +118,26 @@ static void check_input(const struct input *input)
     }
 }
 
+/* Where to: what was given, and the edges that were told of, for the given one may be dead. */
+static void put_edges(const struct command *command)
+{
+    char told[CHOICES_LIST_SIZE];
+
+    choices_told(&command->session.choices, told);
+    if (command->flags.addr[0] != '\0' || told[0] != '\0') {
+        (void)fputs(" --addr ", stderr);
+        text_put_shell_word(stderr, command->settings.addr);
+        if (told[0] != '\0') {
+            (void)fputc(',', stderr);
+            text_put_shell_word(stderr, told);
+        }
+    }
+    if (command->flags.ca[0] != '\0') {
+        (void)fputs(" --ca ", stderr);
+        text_put_shell_word(stderr, command->flags.ca);
+    }
+}
+
 /* The same launch with its key, ready to paste. The token stays out of it. */
 static void put_again(const struct command *command, const struct input *input,
                       const struct fly_key *key)
@@ -133,10 +153,7 @@ static void put_again(const struct command *command, const struct input *input,
     if (input->name != NULL) {
         (void)fprintf(stderr, " --name %s", input->name);
     }
-    if (command->flags.addr[0] != '\0') {
-        (void)fputs(" --addr ", stderr);
-        text_put_shell_word(stderr, command->flags.addr);
-    }
+    put_edges(command);
     if (command->flags.token_file[0] != '\0') {
         (void)fputs(" --token-file ", stderr);
         text_put_shell_word(stderr, command->flags.token_file);

@@ -16,10 +16,13 @@
 #include "proto/base/time.h"
 
 enum { TIMEOUT_DEFAULT_MS = 5000, TIMEOUT_MAX_MS = 3600000, OPTIONS_MAX = 48 };
-enum { KEY_ADDR = 0x1000, KEY_TOKEN, KEY_TOKEN_FILE, KEY_TIMEOUT, KEY_JSON };
+enum { KEY_ADDR = 0x1000, KEY_CA, KEY_TOKEN, KEY_TOKEN_FILE, KEY_TIMEOUT, KEY_JSON };
 
 static const struct argp_option edge_options[] = {
-    {"addr", KEY_ADDR, "ADDR", 0, "Edge to call: host:port or tcp://host:port", 90},
+    {"addr", KEY_ADDR, "ADDR", 0, "Edge to call, host:port; several with commas, or given again",
+     90},
+    {"edge", KEY_ADDR, NULL, OPTION_ALIAS, NULL, 90},
+    {"ca", KEY_CA, "FILE", 0, "The cluster's TLS certificate: tls-ca.pem of a state folder", 90},
     {"token", KEY_TOKEN, "TOKEN", 0, "Token (others can see it in ps; better: FLYRPC_TOKEN)", 90},
     {"token-file", KEY_TOKEN_FILE, "FILE", 0, "File that holds the token", 90},
     {"timeout", KEY_TIMEOUT, "TIME", 0, "Give up after so long, such as 500ms, 5s, 2m (5s)", 90},
@@ -74,7 +77,12 @@ static error_t parse_edge(int key, char *arg, struct argp_state *state)
 
     switch (key) {
     case KEY_ADDR:
-        take_setting(command->flags.addr, sizeof command->flags.addr, "--addr", arg);
+        if (!settings_add_addr(&command->flags, arg)) {
+            command_usage("--addr is empty or longer than %d bytes", SETTINGS_ADDR_SIZE - 1);
+        }
+        return 0;
+    case KEY_CA:
+        take_setting(command->flags.ca, sizeof command->flags.ca, "--ca", arg);
         return 0;
     case KEY_TOKEN:
         take_setting(command->flags.token, sizeof command->flags.token, "--token", arg);
@@ -279,11 +287,13 @@ void command_begin(struct command *command, const struct command_spec *spec, int
     if (settings_resolve(&command->flags, &command->settings, &error) != FLY_OK) {
         command_usage("%s", error.text);
     }
-    struct address_parts parts;
-    if (address_split(command->settings.addr, &parts, &error) != FLY_OK) {
+    if (address_list_check(command->settings.addr, &error) != FLY_OK ||
+        (command->settings.ca[0] != '\0' &&
+         settings_read_ca(command->settings.ca, command->ca_pem, &error) != FLY_OK)) {
         command_usage("%s", error.text);
     }
     session_init(&command->session, command->settings.addr, command->settings.token);
+    command->session.ca_pem = command->ca_pem[0] != '\0' ? command->ca_pem : NULL;
 }
 
 /* Does `word` ask for help in any of its spellings? */
@@ -298,7 +308,7 @@ static void put_help(const char *name, const char *doc, const struct command_ent
 {
     (void)printf("Usage: %s COMMAND [OPTION...]\n%s\n\nCommands:\n", name, doc);
     for (size_t i = 0; i < count; i++) {
-        (void)printf("  %-10s %s\n", entries[i].name, entries[i].help);
+        (void)printf("  %-11s %s\n", entries[i].name, entries[i].help);
     }
     (void)printf("\n'%s COMMAND --help' says more about each.\n", name);
 }
@@ -306,7 +316,7 @@ static void put_help(const char *name, const char *doc, const struct command_ent
 int command_dispatch(const char *name, const char *doc, const struct command_entry *entries,
                      size_t count, int argc, char **argv)
 {
-    const char *names[16];
+    const char *names[24];
 
     usage_name = name;
     FLY_CHECK(count <= FLY_ARRAY_COUNT(names));

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -34,6 +36,45 @@ const struct inventory_region *inventory_find_region(const struct inventory *inv
         }
     }
     return NULL;
+}
+
+void inventory_warn(struct inventory *inventory, const char *format, ...)
+{
+    char *line = NULL;
+    va_list args;
+
+    va_start(args, format);
+    if (inventory->warning_count == INVENTORY_WARNINGS_MAX || vasprintf(&line, format, args) < 0) {
+        inventory->warnings_lost++;
+    } else {
+        inventory->warnings[inventory->warning_count++] = line;
+    }
+    va_end(args);
+}
+
+enum fly_status inventory_add_machine(struct inventory *inventory,
+                                      const struct inventory_machine *machine,
+                                      struct fly_error *error)
+{
+    size_t count = inventory->machine_count;
+
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(inventory->machines[i].name, machine->name) == 0) {
+            return fly_error_set(error, FLY_ALREADY_EXISTS, "machine %s is there already",
+                                 machine->name);
+        }
+    }
+    struct inventory_machine *all = count < INVENTORY_MACHINES_MAX
+                                        ? realloc(inventory->machines, (count + 1) * sizeof *all)
+                                        : NULL;
+    if (all == NULL) {
+        return fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "no room for machine %s",
+                             machine->name);
+    }
+    all[count] = *machine;
+    inventory->machines = all;
+    inventory->machine_count++;
+    return FLY_OK;
 }
 
 bool inventory_reserve(void **items, size_t *room, size_t count, size_t item_size)

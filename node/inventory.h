@@ -49,7 +49,7 @@ struct inventory_machine {
     uint32_t cores_reserved;
     uint64_t memory_bytes;
     uint64_t memory_reserved_bytes;
-    bool cordoned; /* its status says that nothing new may be placed on it */
+    bool cordoned; /* its status says that nothing new may be placed on it: brought all the same */
 };
 
 /* One owner; everything it points to is its own. Start with `= {0}`. */
@@ -61,6 +61,7 @@ struct inventory {
     char *warnings[INVENTORY_WARNINGS_MAX]; /* "file:line: text", in the order they were found */
     size_t warning_count;
     size_t warnings_lost; /* found after the list was full */
+    bool untold;          /* nobody said which machines there are: a slice keeps what it has */
 };
 
 /* Frees what it holds and makes it empty. */
@@ -81,6 +82,15 @@ enum fly_status inventory_parse_regions(struct inventory *inventory, const char 
                                         struct fly_bytes text, struct fly_error *error);
 enum fly_status inventory_parse_machines(struct inventory *inventory, const char *name,
                                          struct fly_bytes text, struct fly_error *error);
+
+/* Adds one machine, of a region that is there. ALREADY_EXISTS: its name is taken.
+ * RESOURCE_EXHAUSTED: INVENTORY_MACHINES_MAX, or memory. O(machines). */
+enum fly_status inventory_add_machine(struct inventory *inventory,
+                                      const struct inventory_machine *machine,
+                                      struct fly_error *error);
+/* One more line for `warnings`. */
+__attribute__((format(printf, 2, 3))) void inventory_warn(struct inventory *inventory,
+                                                          const char *format, ...);
 
 /* Borrowed until the inventory changes; NULL when there is none. Any case. O(regions). */
 const struct inventory_region *inventory_find_region(const struct inventory *inventory,

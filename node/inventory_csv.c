@@ -159,23 +159,13 @@ enum fly_status csv_refuse_value(struct csv_table *table, int slot, const char *
 
 void csv_warn(struct csv_table *table, const char *format, ...)
 {
-    struct inventory *inventory = table->warn_to;
     char text[FLY_ERROR_TEXT_SIZE];
-    char *line = NULL;
     va_list args;
 
-    if (inventory->warning_count == INVENTORY_WARNINGS_MAX) {
-        inventory->warnings_lost++;
-        return;
-    }
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (asprintf(&line, "%s:%u: %s", table->file, table->line, text) < 0) {
-        inventory->warnings_lost++;
-        return;
-    }
-    inventory->warnings[inventory->warning_count++] = line;
+    inventory_warn(table->warn_to, "%s:%u: %s", table->file, table->line, text);
 }
 
 bool csv_has(const struct csv_table *table, int slot)

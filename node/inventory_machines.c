@@ -143,7 +143,7 @@ static void take_status(struct csv_table *table, struct inventory_machine *machi
         }
     }
     if (machine->cordoned) {
-        csv_warn(table, "machine %s is not available: it is not brought in", machine->name);
+        csv_warn(table, "machine %s is not available: it takes no new VMs", machine->name);
     }
 }
 

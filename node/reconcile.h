@@ -1,8 +1,9 @@
 /*
  * reconcile - makes the slice's machines what the inventory says, by log entries (DESIGN 4.10).
  *
- * The inventory founds the slice once; later differences are entries: add, resize, remove. A remove
- * or a shrink that its VMs do not allow is refused by the owner and reported, not forced. Shell.
+ * The inventory founds the slice once; later differences are entries: add, resize, remove, cordon,
+ * uncordon. A remove or a shrink that its VMs do not allow is refused by the owner and reported,
+ * not forced. An inventory that nobody told changes nothing. Shell.
  */
 #ifndef FLY_NODE_RECONCILE_H
 #define FLY_NODE_RECONCILE_H
@@ -24,8 +25,13 @@ struct reconcile {
     uint32_t added;
     uint32_t resized;
     uint32_t removed;
+    uint32_t cordoned;
+    uint32_t uncordoned;
     uint32_t refused;
     bool active;
+    /* Leave machines cordoned that the inventory has open: the slice may have an elder with the
+     * same machine, which node/catalog/duplicate.h decides later. Set it after reconcile_begin. */
+    bool keep_cordons;
 };
 
 /* Tickets with this bit (and not bit 63) are reconcile's. */
@@ -35,6 +41,9 @@ struct reconcile {
 void reconcile_begin(struct reconcile *r, const struct inventory *inventory, struct host *host);
 /* Makes as many calls as may wait at once. True: all differences were made and answered. */
 bool reconcile_step(struct reconcile *r, struct owner_now now);
+/* Cordons or uncordons one machine of the slice, in no round; the answer goes to reconcile_answer
+ * like the others. False: there is no such machine, or no owner now. */
+bool reconcile_set_cordon(struct reconcile *r, const char *name, bool cordon, struct owner_now now);
 void reconcile_answer(struct reconcile *r, const struct owner_answer *answer);
 
 #endif

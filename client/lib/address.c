@@ -12,8 +12,63 @@
 static enum fly_status refuse(const char *text, const char *why, struct fly_error *error)
 {
     return fly_error_set(error, FLY_INVALID_ARGUMENT,
-                         "address '%.80s' %s (host:port, tcp://host:port or ipc:///path)", text,
-                         why);
+                         "address '%.80s' %s (host:port, tcp://host:port, tls+tcp://host:port or "
+                         "ipc:///path)",
+                         text, why);
+}
+
+bool address_next(const char **at, char out[static ADDRESS_URL_SIZE])
+{
+    const char *start = *at + strspn(*at, ", \t");
+    size_t size = strcspn(start, ",");
+
+    *at = start + size;
+    while (size > 0 && (start[size - 1] == ' ' || start[size - 1] == '\t')) {
+        size--;
+    }
+    if (size == 0) {
+        return false;
+    }
+    size = size < ADDRESS_URL_SIZE ? size : ADDRESS_URL_SIZE - 1;
+    memcpy(out, start, size);
+    out[size] = '\0';
+    return true;
+}
+
+enum fly_status address_list_check(const char *list, struct fly_error *error)
+{
+    char one[ADDRESS_URL_SIZE];
+    struct address_parts parts;
+    size_t count = 0;
+
+    while (address_next(&list, one)) {
+        enum fly_status status = address_split(one, &parts, error);
+        if (status != FLY_OK) {
+            return status;
+        }
+        if (++count > ADDRESS_LIST_MAX) {
+            return fly_error_set(error, FLY_INVALID_ARGUMENT, "more than %d addresses of edges",
+                                 ADDRESS_LIST_MAX);
+        }
+    }
+    return count > 0 ? FLY_OK : refuse("", "is empty", error);
+}
+
+bool address_url_tls(const char *url)
+{
+    return strncmp(url, "tls+tcp://", 10) == 0;
+}
+
+bool address_url_loopback(const char *url)
+{
+    const char *host = strstr(url, "://");
+
+    if (host == NULL || strncmp(url, "ipc://", 6) == 0) {
+        return host != NULL;
+    }
+    host += 3;
+    return strncmp(host, "127.", 4) == 0 || strncmp(host, "[::1]", 5) == 0 ||
+           strncmp(host, "[::ffff:127.", 12) == 0;
 }
 
 static enum fly_status split_port(const char *text, const char *digits, unsigned *out,
@@ -45,6 +100,7 @@ enum fly_status address_split(const char *text, struct address_parts *out, struc
     }
     if (strncmp(text, "ipc://", 6) == 0) {
         parts.port = 0;
+        parts.scheme = ADDRESS_IPC;
         if (text[6] != '/' || !fly_copy_string(parts.host, sizeof parts.host, text)) {
             return refuse(text, "is not an absolute path, or is too long", error);
         }
@@ -53,6 +109,10 @@ enum fly_status address_split(const char *text, struct address_parts *out, struc
     }
     if (strncmp(text, "tcp://", 6) == 0) {
         rest = text + 6;
+        parts.scheme = ADDRESS_TCP;
+    } else if (address_url_tls(text)) {
+        rest = text + 10;
+        parts.scheme = ADDRESS_TLS;
     } else if (strstr(text, "://") != NULL) {
         return refuse(text, "is of a kind that is not known", error);
     }
@@ -86,7 +146,19 @@ enum fly_status address_split(const char *text, struct address_parts *out, struc
     return FLY_OK;
 }
 
-static void add_url(const struct addrinfo *info, unsigned port,
+static bool is_loopback(const struct sockaddr *address)
+{
+    if (address->sa_family == AF_INET) {
+        struct sockaddr_in four;
+        memcpy(&four, address, sizeof four);
+        return ntohl(four.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    }
+    struct sockaddr_in6 six;
+    memcpy(&six, address, sizeof six);
+    return IN6_IS_ADDR_LOOPBACK(&six.sin6_addr);
+}
+
+static void add_url(const struct addrinfo *info, const struct address_parts *parts,
                     char urls[static ADDRESS_URLS_MAX][ADDRESS_URL_SIZE], size_t *count)
 {
     char host[NI_MAXHOST];
@@ -97,8 +169,11 @@ static void add_url(const struct addrinfo *info, unsigned port,
         strlen(host) > 100) {
         return;
     }
-    (void)snprintf(url, sizeof url, info->ai_family == AF_INET6 ? "tcp://[%s]:%u" : "tcp://%s:%u",
-                   host, port);
+    bool tls = parts->scheme == ADDRESS_TLS ||
+               (parts->scheme == ADDRESS_ANY && !is_loopback(info->ai_addr));
+    bool six = info->ai_family == AF_INET6;
+    (void)snprintf(url, sizeof url, "%s://%s%s%s:%u", tls ? "tls+tcp" : "tcp", six ? "[" : "", host,
+                   six ? "]" : "", parts->port);
     for (size_t i = 0; i < *count; i++) {
         if (strcmp(urls[i], url) == 0) {
             return;
@@ -132,7 +207,7 @@ enum fly_status address_resolve(const char *text,
                              gai_strerror(code));
     }
     for (const struct addrinfo *info = found; info != NULL; info = info->ai_next) {
-        add_url(info, parts.port, urls, count);
+        add_url(info, &parts, urls, count);
     }
     freeaddrinfo(found);
     return *count > 0 ? FLY_OK

@@ -13,7 +13,13 @@
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
 
-enum { PAUSE_FIRST_MS = 50, HELLO_SIZE_MAX = 8192 };
+enum {
+    PAUSE_FIRST_MS = 50,
+    HELLO_SIZE_MAX = 8192,
+    CONNECT_MAX_MS = 2000, /* to one of several edges */
+    TRY_MIN_MS = 200,      /* a call's share of the time, with several edges */
+    KEEPALIVE_MS = 3000,   /* a stopped edge is left after twice that */
+};
 
 /* Written by the signal handler; one per process, as signals are. -1: not made yet. */
 static atomic_int interrupt_fd = -1;
@@ -131,6 +137,15 @@ static enum fly_status connect_to(struct session *session, const char *url, int6
     struct rpc_reply refusal = {0};
     enum fly_status status;
 
+    if (address_url_tls(url) && session->ca_pem == NULL) {
+        (void)fail(failure, FLY_INVALID_ARGUMENT, url);
+        (void)fly_copy_string(failure->message + strlen(url), sizeof failure->message - strlen(url),
+                              " speaks TLS, and the cluster's certificate is not known here");
+        (void)fly_copy_string(failure->hint, sizeof failure->hint,
+                              "copy tls-ca.pem from a node's state folder (flynode logs its path), "
+                              "and name it with --ca or FLYRPC_CA");
+        return FLY_INVALID_ARGUMENT;
+    }
     hello.token = (char *)(uintptr_t)session->token;
     hello.agent = (char *)(uintptr_t) "flyrpc/" FLY_VERSION;
     if (fly__v1__hello__get_packed_size(&hello) > sizeof packed) {
@@ -140,6 +155,7 @@ static enum fly_status connect_to(struct session *session, const char *url, int6
         .url = url,
         .hello = {packed, fly__v1__hello__pack(&hello, packed)},
         .connect_timeout_ms = timeout_ms,
+        .keepalive_ms = KEEPALIVE_MS,
     };
     atomic_store(&connecting, true);
     status = rpc_channel_open_detailed(&session->channel, &config, &refusal);
@@ -158,43 +174,42 @@ static enum fly_status connect_to(struct session *session, const char *url, int6
     return status;
 }
 
-enum fly_status session_connect(struct session *session, int64_t timeout_ms,
-                                struct failure *failure)
+/* All addresses of the list that have one now; those that are there already stay where they are. */
+static enum fly_status resolve(struct session *session, struct failure *failure)
 {
-    int64_t until = fly_clock_boot_ms() + timeout_ms;
-    enum fly_status status = FLY_UNAVAILABLE;
+    const char *at = session->addr;
+    char one[ADDRESS_URL_SIZE];
+    enum fly_status status = FLY_OK;
 
-    *failure = (struct failure){0};
-    if (session->channel != NULL && rpc_channel_alive(session->channel)) {
-        return FLY_OK;
-    }
-    disconnect(session);
-    if (session->url_count == 0) {
+    while (address_next(&at, one)) {
+        char urls[ADDRESS_URLS_MAX][ADDRESS_URL_SIZE];
         struct fly_error error = {0};
-        status = address_resolve(session->addr, session->urls, &session->url_count, &error);
-        if (status != FLY_OK) {
-            return fail(failure, status, error.text);
+        size_t count = 0;
+        enum fly_status resolved = address_resolve(one, urls, &count, &error);
+        for (size_t i = 0; i < count; i++) {
+            (void)choices_add(&session->choices, urls[i]);
+        }
+        if (resolved != FLY_OK) {
+            failure_fini(failure);
+            status = fail(failure, resolved, error.text);
         }
     }
-    for (size_t i = 0; i < session->url_count; i++) {
-        int64_t left = until - fly_clock_boot_ms();
-        failure_fini(failure);
-        if (session_interrupted()) {
-            return fail(failure, FLY_CANCELLED, "interrupted");
-        }
-        if (left <= 0) {
-            return fail(failure, FLY_DEADLINE_EXCEEDED, "the edge did not answer in time");
-        }
-        status = connect_to(session, session->urls[i], left, failure);
-        if (status == FLY_OK || failure->connected) {
-            break;
-        }
-    }
-    if (status != FLY_OK) {
-        return status;
-    }
+    return session->choices.count > 0 ? FLY_OK : status;
+}
+
+/* A no from which no other edge will shrink. */
+static bool is_answer(const struct failure *failure)
+{
+    return failure->connected &&
+           (failure->status == FLY_UNAUTHENTICATED || failure->status == FLY_PERMISSION_DENIED ||
+            failure->status == FLY_INVALID_ARGUMENT);
+}
+
+static enum fly_status take_hello(struct session *session, struct failure *failure)
+{
     struct fly_bytes packed = rpc_channel_hello(session->channel);
     Fly__V1__HelloReply *hello = fly__v1__hello_reply__unpack(NULL, packed.size, packed.data);
+
     if (hello == NULL) {
         disconnect(session);
         return fail(failure, FLY_INTERNAL, "the edge's HELLO is not a HelloReply");
@@ -204,7 +219,73 @@ enum fly_status session_connect(struct session *session, int64_t timeout_ms,
     }
     session->hello = hello;
     session->hello_boot_ms = fly_clock_boot_ms();
+    choices_tell(&session->choices, hello->edges, hello->n_edges);
     return FLY_OK;
+}
+
+enum fly_status session_connect(struct session *session, int64_t timeout_ms,
+                                struct failure *failure)
+{
+    int64_t until = fly_clock_boot_ms() + timeout_ms;
+    enum fly_status status;
+
+    *failure = (struct failure){0};
+    if (session->channel != NULL) {
+        if (rpc_channel_alive(session->channel)) {
+            return FLY_OK;
+        }
+        disconnect(session);
+        choices_next(&session->choices);
+    }
+    if (!session->resolved) {
+        status = resolve(session, failure);
+        if (status != FLY_OK) {
+            return status;
+        }
+    }
+    session->resolved = true;
+    status = FLY_UNAVAILABLE;
+    for (size_t left_count = session->choices.count; left_count > 0; left_count--) {
+        int64_t left = until - fly_clock_boot_ms();
+        failure_fini(failure);
+        if (session_interrupted()) {
+            return fail(failure, FLY_CANCELLED, "interrupted");
+        }
+        if (left <= 0) {
+            return fail(failure, FLY_DEADLINE_EXCEEDED, "the edge did not answer in time");
+        }
+        if (session->choices.count > 1 && left > CONNECT_MAX_MS) {
+            left = CONNECT_MAX_MS;
+        }
+        if (left_count > 1 && left > 1) {
+            left /= 2;
+        }
+        status = connect_to(session, choices_url(&session->choices), left, failure);
+        if (status == FLY_OK || is_answer(failure)) {
+            break;
+        }
+        choices_next(&session->choices);
+    }
+    /* names may mean something else by then */
+    session->resolved = status == FLY_OK;
+    return status == FLY_OK ? take_hello(session, failure) : status;
+}
+
+void session_move_on(struct session *session, const struct failure *failure)
+{
+    bool silent = failure->status == FLY_DEADLINE_EXCEEDED;
+    bool stuck = failure->reason == FLY__V1__REASON__REASON_OWNER_UNREACHABLE ||
+                 failure->reason == FLY__V1__REASON__REASON_OUTCOME_UNKNOWN ||
+                 failure->reason == FLY__V1__REASON__REASON_STOPPING ||
+                 failure->reason == FLY__V1__REASON__REASON_OVERLOADED;
+    /* a stream or call that was turned away without a word about why */
+    bool leaving = failure->status == FLY_UNAVAILABLE &&
+                   failure->reason == FLY__V1__REASON__REASON_NONE && failure->connected;
+
+    if (session->channel != NULL && session->choices.count > 1 && (silent || stuck || leaving)) {
+        disconnect(session);
+        choices_next(&session->choices);
+    }
 }
 
 static void on_done(void *user, struct rpc_reply *reply)
@@ -266,6 +347,9 @@ enum fly_status session_call(struct session *session, const struct rpc_method *m
         failure->connected = true;
         return FLY_DEADLINE_EXCEEDED;
     }
+    if (session->choices.count > 1) {
+        left = left / 2 > TRY_MIN_MS ? left / 2 : left < TRY_MIN_MS ? left : TRY_MIN_MS;
+    }
     waiter.fd = make_eventfd();
     struct rpc_call_options options = {.timeout_ms = left};
     FLY_CHECK(getrandom(&options.trace, sizeof options.trace, 0) == (ssize_t)sizeof options.trace);
@@ -283,11 +367,15 @@ enum fly_status session_call(struct session *session, const struct rpc_method *m
         }
     }
     (void)close(waiter.fd);
+    if (status != FLY_OK) {
+        session_move_on(session, failure);
+    }
     return status;
 }
 
 /* For calls that may be made twice: what a second try can help. */
-static bool worth_again(const struct failure *failure, bool was_connected)
+static bool worth_again(const struct session *session, const struct failure *failure,
+                        bool was_connected)
 {
     if (session_interrupted() || (!failure->connected && !was_connected)) {
         return false;
@@ -295,7 +383,8 @@ static bool worth_again(const struct failure *failure, bool was_connected)
     if (failure->reason != FLY__V1__REASON__REASON_NONE) {
         return failure->retryable && failure->reason != FLY__V1__REASON__REASON_QUOTA;
     }
-    return failure->status == FLY_UNAVAILABLE;
+    return failure->status == FLY_UNAVAILABLE ||
+           (failure->status == FLY_DEADLINE_EXCEEDED && session->choices.count > 1);
 }
 
 enum fly_status session_call_again(struct session *session, const struct rpc_method *method,
@@ -317,8 +406,8 @@ enum fly_status session_call_again(struct session *session, const struct rpc_met
         sent = sent || failure->sent;
         /* of all tries: the caller asks whether anything can have been done */
         failure->sent = sent;
-        if (!worth_again(failure, was_connected) || fly_clock_boot_ms() + pause_ms >= until ||
-            !session_pause(pause_ms)) {
+        if (!worth_again(session, failure, was_connected) ||
+            fly_clock_boot_ms() + pause_ms >= until || !session_pause(pause_ms)) {
             return status;
         }
         rpc_reply_fini(reply);

@@ -1,6 +1,10 @@
 /*
- * session - one person's connection to an edge: connect with HELLO, call with a deadline, again
- * after a break. Shell.
+ * session - one person's connection to a cluster: connect to an edge with HELLO, call with a
+ * deadline, again after a break, through another edge if there is one. Shell.
+ *
+ * It stays with the edge that works. An edge that cannot be reached, breaks off, says that it goes
+ * away or cannot reach an owner, or does not answer within half of the time, is left for the next
+ * one; what may be called again there is the caller's to say, as ever (rpc_reply.sent).
  *
  * One thread. A call can be interrupted (session_interrupt, from a signal handler): it then ends
  * with CANCELLED, and reply.sent says whether it may have been executed.
@@ -11,17 +15,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "client/lib/address.h"
+#include "client/lib/choices.h"
 #include "fly/v1/edge.pb-c.h"
 #include "proto/base/rng.h"
 #include "proto/rpc/channel.h"
 
 struct session {
-    const char *addr;
+    const char *addr; /* a list of edges (address.h) */
     const char *token;
+    const char *ca_pem; /* NULL: none; tls+tcp cannot be spoken then */
     struct fly_rng rng; /* for pauses and choices; seeded by session_init */
-    char urls[ADDRESS_URLS_MAX][ADDRESS_URL_SIZE];
-    size_t url_count;
+    struct choices choices;
+    bool resolved;               /* the list's names were looked up since a connection failed */
     struct rpc_channel *channel; /* NULL: not connected */
     Fly__V1__HelloReply *hello;  /* of the last connection; NULL before the first */
     int64_t hello_boot_ms;       /* when it came */
@@ -43,10 +48,12 @@ struct failure {
 void session_init(struct session *session, const char *addr, const char *token);
 void session_fini(struct session *session);
 
-/* Connects if there is no connection that is alive. FLY_OK, or `failure` is filled. */
+/* Connects if there is no connection that is alive, to the current edge or one of the others.
+ * FLY_OK, or `failure` is filled. */
 enum fly_status session_connect(struct session *session, int64_t timeout_ms,
                                 struct failure *failure);
-/* Connects if need be and calls once. FLY_OK: `reply` holds the message; else `failure` is filled.
+/* Connects if need be and calls once; with several edges to go to, a call gets half of the time, so
+ * that some is left for another. FLY_OK: `reply` holds the message; else `failure` is filled.
  * Finish both in every case. */
 enum fly_status session_call(struct session *session, const struct rpc_method *method,
                              const ProtobufCMessage *request, int64_t timeout_ms,
@@ -56,6 +63,9 @@ enum fly_status session_call(struct session *session, const struct rpc_method *m
 enum fly_status session_call_again(struct session *session, const struct rpc_method *method,
                                    const ProtobufCMessage *request, int64_t timeout_ms,
                                    struct rpc_reply *reply, struct failure *failure);
+
+/* After a call or stream that failed: leaves an edge of which nothing better is to be expected. */
+void session_move_on(struct session *session, const struct failure *failure);
 
 /* The edge's wall clock now, by its HELLO; our own before the first. Milliseconds. */
 int64_t session_wall_ms(const struct session *session);

@@ -45,6 +45,40 @@ static enum fly_status read_small_file(const char *path, char *out, size_t max, 
     return status;
 }
 
+bool settings_add_addr(struct settings *settings, const char *addr)
+{
+    size_t used = strlen(settings->addr);
+    size_t size = strlen(addr);
+
+    if (size == 0 || used + 1 + size >= sizeof settings->addr) {
+        return false;
+    }
+    (void)snprintf(settings->addr + used, sizeof settings->addr - used, "%s%s", used > 0 ? "," : "",
+                   addr);
+    return true;
+}
+
+/* "host:port", or ["host:port", "other:port"]. */
+static enum fly_status take_addr(const char *name, const char *key, const json_t *value,
+                                 struct settings *out, struct fly_error *error)
+{
+    size_t count = json_is_array(value) ? json_array_size(value) : 1;
+    bool ok = count > 0;
+
+    if (out->addr[0] != '\0') {
+        return fly_error_set(error, FLY_INVALID_ARGUMENT,
+                             "%s: addr and edge are one setting: keep one of them", name);
+    }
+    for (size_t i = 0; ok && i < count; i++) {
+        const json_t *one = json_is_array(value) ? json_array_get(value, i) : value;
+        ok = json_is_string(one) && settings_add_addr(out, json_string_value(one));
+    }
+    return ok ? FLY_OK
+              : fly_error_set(error, FLY_INVALID_ARGUMENT,
+                              "%s: %s: is not a text of 1 to %zu bytes, or a list of such", name,
+                              key, sizeof out->addr - 1);
+}
+
 static enum fly_status take_key(const char *name, const char *key, const json_t *value,
                                 struct settings *out, struct fly_error *error)
 {
@@ -53,11 +87,14 @@ static enum fly_status take_key(const char *name, const char *key, const json_t 
         char *to;
         size_t max;
     } known[] = {
-        {"addr", out->addr, sizeof out->addr},
         {"token", out->token, sizeof out->token},
         {"token_file", out->token_file, sizeof out->token_file},
+        {"ca", out->ca, sizeof out->ca},
     };
 
+    if (strcmp(key, "addr") == 0 || strcmp(key, "edge") == 0) {
+        return take_addr(name, key, value, out, error);
+    }
     for (size_t i = 0; i < FLY_ARRAY_COUNT(known); i++) {
         if (strcmp(key, known[i].key) != 0) {
             continue;
@@ -72,7 +109,7 @@ static enum fly_status take_key(const char *name, const char *key, const json_t 
         return FLY_OK;
     }
     return fly_error_set(error, FLY_INVALID_ARGUMENT,
-                         "%s: '%.40s' is not a setting (addr, token, token_file)", name, key);
+                         "%s: '%.40s' is not a setting (addr, token, token_file, ca)", name, key);
 }
 
 enum fly_status settings_parse(struct fly_bytes text, const char *name, struct settings *out,
@@ -145,18 +182,49 @@ static enum fly_status read_token_file(const char *path, char out[static SETTING
     return FLY_OK;
 }
 
-static enum fly_status from_environment(struct settings *out, struct fly_error *error)
+enum fly_status settings_read_ca(const char *path, char out[static SETTINGS_CA_MAX],
+                                 struct fly_error *error)
 {
-    const char *addr = getenv("FLYRPC_ADDR");
-    const char *token = getenv("FLYRPC_TOKEN");
+    size_t size = 0;
+    enum fly_status status = read_small_file(path, out, SETTINGS_CA_MAX - 1, &size, error);
 
-    if (addr != NULL && !fly_copy_string(out->addr, sizeof out->addr, addr)) {
-        return fly_error_set(error, FLY_INVALID_ARGUMENT, "FLYRPC_ADDR: is too long");
+    out[size < SETTINGS_CA_MAX ? size : 0] = '\0';
+    if (status != FLY_OK) {
+        return fly_error_wrap(error, "CA file");
     }
-    if (token != NULL && !fly_copy_string(out->token, sizeof out->token, token)) {
-        return fly_error_set(error, FLY_INVALID_ARGUMENT, "FLYRPC_TOKEN: is too long");
+    if (strlen(out) != size || strstr(out, "-----BEGIN CERTIFICATE-----") == NULL) {
+        return fly_error_set(error, FLY_INVALID_ARGUMENT, "CA file: %s: holds no PEM certificate",
+                             path);
     }
     return FLY_OK;
+}
+
+static enum fly_status from_variable(const char *name, char *to, size_t max,
+                                     struct fly_error *error)
+{
+    const char *value = getenv(name);
+
+    return value == NULL || fly_copy_string(to, max, value)
+               ? FLY_OK
+               : fly_error_set(error, FLY_INVALID_ARGUMENT, "%s: is too long", name);
+}
+
+static enum fly_status from_environment(struct settings *out, struct fly_error *error)
+{
+    char edge[SETTINGS_ADDR_SIZE] = "";
+    enum fly_status status = from_variable("FLYRPC_ADDR", out->addr, sizeof out->addr, error);
+
+    status = status == FLY_OK ? from_variable("FLYRPC_EDGE", edge, sizeof edge, error) : status;
+    if (status == FLY_OK && edge[0] != '\0') {
+        if (out->addr[0] != '\0' && strcmp(out->addr, edge) != 0) {
+            return fly_error_set(error, FLY_INVALID_ARGUMENT,
+                                 "FLYRPC_ADDR and FLYRPC_EDGE are one setting: unset one of them");
+        }
+        (void)fly_copy_string(out->addr, sizeof out->addr, edge);
+    }
+    status = status == FLY_OK ? from_variable("FLYRPC_TOKEN", out->token, sizeof out->token, error)
+                              : status;
+    return status == FLY_OK ? from_variable("FLYRPC_CA", out->ca, sizeof out->ca, error) : status;
 }
 
 static enum fly_status from_user_file(struct settings *out, struct fly_error *error)
@@ -178,6 +246,9 @@ static void merge(struct settings *into, const struct settings *from)
 {
     if (into->addr[0] == '\0') {
         (void)fly_copy_string(into->addr, sizeof into->addr, from->addr);
+    }
+    if (into->ca[0] == '\0') {
+        (void)fly_copy_string(into->ca, sizeof into->ca, from->ca);
     }
     /* the two are one setting: a token file of a stronger source beats a token of a weaker one */
     if (into->token[0] == '\0' && into->token_file[0] == '\0') {

@@ -94,6 +94,7 @@ static enum watching_step lost(struct watching *watching)
 {
     rpc_stream_close(watching->stream);
     watching->stream = NULL;
+    session_move_on(watching->session, &watching->failure);
     watching->lost = true;
     watching->losses++;
     return for_good(watching) ? WATCHING_END : WATCHING_LOST;

@@ -3,30 +3,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "node/catalog/catalog_parts.h"
 #include "proto/base/bytes.h"
 #include "proto/base/check.h"
-#include "proto/base/index.h"
-
-struct machine {
-    uint32_t slice; /* 0: free */
-    char name[EVENT_NAME_SIZE];
-    uint32_t region;
-    uint64_t seq; /* newest event folded in */
-    uint32_t cores;
-    uint32_t cores_free;
-    uint64_t memory_bytes;
-    uint64_t memory_free_bytes;
-};
-
-struct catalog {
-    struct catalog_config config;
-    struct catalog_region *regions;
-    uint32_t region_count;
-    struct machine *machines;
-    uint32_t machine_count;
-    uint32_t machine_slots; /* in use end before this */
-    struct index by_name;
-};
 
 static size_t aligned(size_t size)
 {
@@ -37,8 +16,11 @@ size_t catalog_size(const struct catalog_config *config)
 {
     return aligned(sizeof(struct catalog)) +
            aligned(config->regions_max * sizeof(struct catalog_region)) +
+           aligned(config->regions_max * sizeof(uint32_t)) +
            aligned(config->machines_max * sizeof(struct machine)) +
-           index_size(config->machines_max);
+           aligned(config->machines_max * sizeof(struct shard)) +
+           aligned(CATALOG_SLICES_MAX * sizeof(struct slice)) +
+           aligned(index_size(CATALOG_SLICES_MAX)) + index_size(config->machines_max);
 }
 
 struct catalog *catalog_init(void *memory, const struct catalog_config *config)
@@ -50,11 +32,23 @@ struct catalog *catalog_init(void *memory, const struct catalog_config *config)
     p += aligned(sizeof *c);
     c->regions = (struct catalog_region *)(void *)p;
     p += aligned(config->regions_max * sizeof(struct catalog_region));
+    c->region_shards = (uint32_t *)(void *)p;
+    p += aligned(config->regions_max * sizeof(uint32_t));
     c->machines = (struct machine *)(void *)p;
     p += aligned(config->machines_max * sizeof(struct machine));
+    c->shards = (struct shard *)(void *)p;
+    p += aligned(config->machines_max * sizeof(struct shard));
+    c->slices = (struct slice *)(void *)p;
+    p += aligned(CATALOG_SLICES_MAX * sizeof(struct slice));
+    index_init(&c->by_tag, p, CATALOG_SLICES_MAX);
+    p += aligned(index_size(CATALOG_SLICES_MAX));
     index_init(&c->by_name, p, config->machines_max);
+    c->machine_free = CATALOG_NONE;
+    c->shard_free = CATALOG_NONE;
     return c;
 }
+
+/* --- regions --- */
 
 uint32_t catalog_region_count(const struct catalog *c)
 {
@@ -67,7 +61,7 @@ const struct catalog_region *catalog_region_at(const struct catalog *c, uint32_t
     return &c->regions[i];
 }
 
-static uint32_t region_slot(const struct catalog *c, const char *code)
+uint32_t catalog_region_place(const struct catalog *c, const char *code)
 {
     uint32_t i = 0;
 
@@ -79,14 +73,14 @@ static uint32_t region_slot(const struct catalog *c, const char *code)
 
 const struct catalog_region *catalog_region_find(const struct catalog *c, const char *code)
 {
-    uint32_t i = region_slot(c, code);
+    uint32_t i = catalog_region_place(c, code);
 
     return i < c->region_count ? &c->regions[i] : NULL;
 }
 
 enum fly_status catalog_put_region(struct catalog *c, const struct catalog_region *region)
 {
-    uint32_t i = region_slot(c, region->code);
+    uint32_t i = catalog_region_place(c, region->code);
 
     if (i == c->config.regions_max) {
         return FLY_RESOURCE_EXHAUSTED;
@@ -94,214 +88,291 @@ enum fly_status catalog_put_region(struct catalog *c, const struct catalog_regio
     if (i == c->region_count) {
         c->region_count++;
         c->regions[i] = (struct catalog_region){.machines = 0};
+        c->region_shards[i] = CATALOG_NONE;
     }
     struct catalog_region sums = c->regions[i];
     struct catalog_region *r = &c->regions[i];
     *r = *region;
     r->machines = sums.machines;
+    r->cordoned = sums.cordoned;
     r->cores_total = sums.cores_total;
     r->cores_free = sums.cores_free;
     r->memory_total_bytes = sums.memory_total_bytes;
     r->memory_free_bytes = sums.memory_free_bytes;
+    r->stale_ms = sums.stale_ms;
     return FLY_OK;
 }
 
-/* FNV-1a over slice, name and seed. Machine names come from inventories, not from users. */
-static uint32_t hash_machine(const struct catalog *c, uint32_t slice, const char *name)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325) ^ c->config.hash_seed ^ slice;
+/* --- slices --- */
 
-    for (; *name != '\0'; name++) {
-        h = (h ^ (uint8_t)*name) * UINT64_C(0x100000001b3);
-    }
-    return (uint32_t)(h ^ h >> 32);
+/* Fibonacci hashing; tags are allotted at random. */
+static uint32_t hash_tag(const struct catalog *c, uint32_t tag)
+{
+    return (uint32_t)((tag ^ c->config.hash_seed) * UINT64_C(0x9e3779b97f4a7c15) >> 32);
 }
 
-static struct machine *machine_find(const struct catalog *c, uint32_t slice, const char *name)
+struct slice *catalog_slice_find(const struct catalog *c, uint32_t tag)
 {
-    struct index_cursor at = index_search(&c->by_name, hash_machine(c, slice, name));
+    struct index_cursor at = index_search(&c->by_tag, hash_tag(c, tag));
 
     for (;;) {
-        uint32_t slot = index_next(&c->by_name, &at);
-        if (slot == UINT32_MAX) {
+        uint32_t place = index_next(&c->by_tag, &at);
+        if (place == UINT32_MAX) {
             return NULL;
         }
-        struct machine *m = &c->machines[slot];
-        if (m->slice == slice && strcmp(m->name, name) == 0) {
-            return m;
+        if (c->slices[place].tag == tag) {
+            return &c->slices[place];
         }
     }
 }
 
-static struct machine *machine_add(struct catalog *c, const struct event *e)
+static struct slice *slice_add(struct catalog *c, uint32_t tag)
 {
-    uint32_t slot = c->machine_slots;
+    uint32_t place = 0;
 
-    if (c->machine_count < c->machine_slots) { /* a hole is there */
-        for (slot = 0; c->machines[slot].slice != 0; slot++) {
-        }
+    while (place < c->slice_places && c->slices[place].tag != 0) {
+        place++;
     }
-    uint32_t region = region_slot(c, e->region);
-    if (slot == c->config.machines_max || region == c->config.regions_max) {
+    if (place == CATALOG_SLICES_MAX) {
         return NULL;
     }
-    if (region == c->region_count) {
-        struct catalog_region bare = {.status = "operational"};
-        memcpy(bare.code, e->region, sizeof bare.code);
-        FLY_CHECK(catalog_put_region(c, &bare) == FLY_OK);
+    if (place == c->slice_places) {
+        c->slice_places++;
     }
-    if (slot == c->machine_slots) {
-        c->machine_slots++;
-    }
-    struct machine *m = &c->machines[slot];
-    *m = (struct machine){.slice = e->slice, .region = region};
-    memcpy(m->name, e->machine, sizeof m->name);
-    index_add(&c->by_name, hash_machine(c, e->slice, m->name), slot);
-    c->regions[region].machines++;
-    c->machine_count++;
-    return m;
+    struct slice *s = &c->slices[place];
+    *s = (struct slice){.tag = tag, .state = {.placeable = true}, .shards = CATALOG_NONE};
+    index_add(&c->by_tag, hash_tag(c, tag), place);
+    return s;
 }
 
-/* Takes a machine's values out of its region's sums, or puts them in. */
-static void count(struct catalog *c, const struct machine *m, bool in)
+void catalog_set_slice(struct catalog *c, uint32_t slice, const struct catalog_slice_state *state)
 {
-    struct catalog_region *r = &c->regions[m->region];
-    uint64_t sign = in ? 1 : UINT64_MAX; /* modulo 2^64: adding all ones takes away */
+    struct slice *s = catalog_slice_find(c, slice);
 
-    r->cores_total += sign * m->cores;
-    r->cores_free += sign * m->cores_free;
-    r->memory_total_bytes += sign * m->memory_bytes;
-    r->memory_free_bytes += sign * m->memory_free_bytes;
+    FLY_CHECK(slice != 0);
+    s = s != NULL ? s : slice_add(c, slice);
+    if (s == NULL) {
+        return;
+    }
+    int64_t was_ms = s->state.stale_ms;
+    c->version += s->state.founded_ms != state->founded_ms;
+    s->state = *state;
+    for (uint32_t i = s->shards; i != CATALOG_NONE; i = c->shards[i].slice_next) {
+        struct catalog_region *r = &c->regions[c->shards[i].region];
+        if (state->stale_ms >= r->stale_ms) {
+            r->stale_ms = state->stale_ms;
+        } else if (was_ms == r->stale_ms) {
+            catalog_region_refresh(c, c->shards[i].region);
+        }
+    }
+}
+
+bool catalog_slice_sums(const struct catalog *c, uint32_t slice, struct catalog_slice_sums *out)
+{
+    const struct slice *s = catalog_slice_find(c, slice);
+
+    if (s != NULL) {
+        *out = s->sums;
+    }
+    return s != NULL;
+}
+
+int64_t catalog_slice_founded_ms(const struct catalog *c, uint32_t slice)
+{
+    const struct slice *s = catalog_slice_find(c, slice);
+
+    return s != NULL ? s->state.founded_ms : 0;
+}
+
+void catalog_reset_slice(struct catalog *c, uint32_t slice)
+{
+    struct slice *s = catalog_slice_find(c, slice);
+
+    if (s != NULL) {
+        catalog_drop_older(c, s, 0);
+        s->incarnation = 0;
+    }
+}
+
+void catalog_drop_slice(struct catalog *c, uint32_t slice)
+{
+    struct slice *s = catalog_slice_find(c, slice);
+
+    if (s != NULL) {
+        catalog_drop_older(c, s, 0);
+        index_drop(&c->by_tag, hash_tag(c, slice), (uint32_t)(s - c->slices));
+        *s = (struct slice){.shards = CATALOG_NONE};
+        c->version++;
+    }
+}
+
+/* The slice of something new; empties it when its log is another one. */
+static struct slice *slice_of_log(struct catalog *c, uint32_t tag, uint64_t incarnation)
+{
+    struct slice *s = catalog_slice_find(c, tag);
+
+    if (s == NULL) {
+        s = slice_add(c, tag);
+    }
+    if (s != NULL && s->incarnation != incarnation) {
+        if (s->incarnation != 0) {
+            catalog_drop_older(c, s, 0);
+        }
+        s->incarnation = incarnation;
+    }
+    return s;
+}
+
+/* An event of a machine that is there and whose seq is right. */
+static void fold(struct catalog *c, struct machine *m, const struct event *e)
+{
+    catalog_count(c, m, false);
+    m->seq = e->seq;
+    if (e->type == EVENT_MACHINE_REMOVED) {
+        catalog_machine_drop(c, m);
+        return;
+    }
+    if (e->type == EVENT_MACHINE_ADDED || e->type == EVENT_MACHINE_RESIZED) {
+        m->cores = e->cores;
+        m->memory_bytes = e->memory_bytes;
+    }
+    if (e->type == EVENT_MACHINE_ADDED) {
+        m->cordoned = false; /* as every new one is */
+    } else if (e->type == EVENT_MACHINE_CORDONED || e->type == EVENT_MACHINE_UNCORDONED) {
+        m->cordoned = e->type == EVENT_MACHINE_CORDONED;
+        c->version++;
+    }
+    m->cores_free = e->machine_cores_free;
+    m->memory_free_bytes = e->machine_memory_free_bytes;
+    catalog_count(c, m, true);
+}
+
+static bool of_machine(const struct event *e)
+{
+    return e->slice != 0 && e->machine[0] != '\0' && e->type >= EVENT_MACHINE_ADDED &&
+           e->type <= EVENT_MACHINE_UNCORDONED;
 }
 
 enum fly_status catalog_apply(struct catalog *c, const struct event *e)
 {
-    struct machine *m = machine_find(c, e->slice, e->machine);
-    bool of_machine = e->type == EVENT_MACHINE_ADDED || e->type == EVENT_MACHINE_RESIZED;
-
-    if (e->slice == 0 || e->machine[0] == '\0' || (m != NULL && e->seq < m->seq)) {
-        return FLY_OK; /* nothing about a machine, or older than what is known */
+    if (!of_machine(e)) {
+        return FLY_OK; /* nothing about a machine, or a newer node's */
     }
-    if (m == NULL) {
-        if (!of_machine) {
-            return FLY_OK; /* removed since */
-        }
-        m = machine_add(c, e);
+    struct slice *s = slice_of_log(c, e->slice, e->incarnation);
+    if (s == NULL) {
+        return FLY_RESOURCE_EXHAUSTED;
+    }
+    struct machine *m = catalog_machine_find(c, e->slice, e->machine);
+    if (m != NULL && e->seq < m->seq) {
+        return FLY_OK; /* older than what is known */
+    }
+    if (e->type == EVENT_MACHINE_ADDED || (m == NULL && e->type == EVENT_MACHINE_RESIZED)) {
+        m = catalog_machine_in(c, s, e->machine, e->region);
         if (m == NULL) {
             return FLY_RESOURCE_EXHAUSTED;
         }
     }
-    count(c, m, false);
-    m->seq = e->seq;
-    if (e->type == EVENT_MACHINE_REMOVED) {
-        c->regions[m->region].machines--;
-        index_drop(&c->by_name, hash_machine(c, m->slice, m->name), (uint32_t)(m - c->machines));
-        *m = (struct machine){.slice = 0};
-        c->machine_count--;
-        return FLY_OK;
+    if (m != NULL) { /* else it was removed since */
+        fold(c, m, e);
     }
-    if (of_machine) {
-        m->cores = e->cores;
-        m->memory_bytes = e->memory_bytes;
-    }
-    m->cores_free = e->machine_cores_free;
-    m->memory_free_bytes = e->machine_memory_free_bytes;
-    count(c, m, true);
     return FLY_OK;
 }
 
-uint32_t catalog_slices(const struct catalog *c, const char *region, struct catalog_candidate *out,
-                        uint32_t out_max)
+/* --- snapshots --- */
+
+void catalog_snapshot_begin(struct catalog *c, uint32_t slice)
 {
-    uint32_t wanted = region_slot(c, region);
+    struct slice *s = catalog_slice_find(c, slice);
+
+    s = s != NULL ? s : slice_add(c, slice);
+    if (s != NULL) {
+        s->generation = s->generation == UINT32_MAX ? 1 : s->generation + 1;
+        s->incarnation = 0; /* it may be of another log: the next event tells */
+    }
+}
+
+enum fly_status catalog_snapshot_put(struct catalog *c, uint32_t slice,
+                                     const struct catalog_machine *from)
+{
+    struct slice *s = catalog_slice_find(c, slice);
+
+    FLY_CHECK(s == NULL || s->generation != 0);
+    struct machine *m = s != NULL ? catalog_machine_in(c, s, from->name, from->region) : NULL;
+    if (m == NULL) {
+        return FLY_RESOURCE_EXHAUSTED;
+    }
+    catalog_count(c, m, false);
+    c->version += m->cordoned != from->cordoned;
+    m->generation = s->generation;
+    m->seq = 0; /* until the end tells it */
+    m->cores = from->cores;
+    m->cores_free = from->cores_free;
+    m->memory_bytes = from->memory_bytes;
+    m->memory_free_bytes = from->memory_free_bytes;
+    m->cordoned = from->cordoned;
+    catalog_count(c, m, true);
+    return FLY_OK;
+}
+
+void catalog_snapshot_end(struct catalog *c, uint32_t slice, uint64_t seq)
+{
+    const struct slice *s = catalog_slice_find(c, slice);
+
+    if (s == NULL || s->generation == 0) {
+        return;
+    }
+    catalog_drop_older(c, s, s->generation);
+    for (uint32_t shard = s->shards; shard != CATALOG_NONE; shard = c->shards[shard].slice_next) {
+        for (uint32_t i = c->shards[shard].machines; i != CATALOG_NONE; i = c->machines[i].next) {
+            c->machines[i].seq = seq;
+        }
+    }
+}
+
+/* --- reading --- */
+
+bool catalog_machine_next(const struct catalog *c, uint32_t slice, uint64_t *cursor,
+                          struct catalog_machine *out)
+{
+    for (uint64_t i = *cursor; i < c->machine_places; i++) {
+        const struct machine *m = &c->machines[i];
+        if (m->shard == CATALOG_NONE || c->slices[c->shards[m->shard].slice].tag != slice) {
+            continue;
+        }
+        *out = (struct catalog_machine){.cores = m->cores,
+                                        .cores_free = m->cores_free,
+                                        .memory_bytes = m->memory_bytes,
+                                        .memory_free_bytes = m->memory_free_bytes,
+                                        .cordoned = m->cordoned};
+        memcpy(out->name, m->name, sizeof out->name);
+        memcpy(out->region, c->regions[c->shards[m->shard].region].code, sizeof out->region);
+        *cursor = i + 1;
+        return true;
+    }
+    *cursor = c->machine_places;
+    return false;
+}
+
+uint32_t catalog_machine_slices(const struct catalog *c, const char *name, uint32_t *out,
+                                uint32_t max)
+{
+    struct index_cursor at = index_search(&c->by_name, catalog_hash_name(c, name));
     uint32_t found = 0;
 
-    for (uint32_t slot = 0; slot < c->machine_slots; slot++) {
-        const struct machine *m = &c->machines[slot];
-        if (m->slice == 0 || m->region != wanted) {
-            continue;
+    while (found < max) {
+        uint32_t place = index_next(&c->by_name, &at);
+        if (place == UINT32_MAX) {
+            break;
         }
-        uint32_t i = 0;
-        while (i < found && out[i].slice != m->slice) {
-            i++;
-        }
-        if (i == out_max) {
-            continue;
-        }
-        if (i == found) {
-            out[found++] = (struct catalog_candidate){.slice = m->slice};
-        }
-        if (m->cores_free > out[i].cores_free_max ||
-            (m->cores_free == out[i].cores_free_max &&
-             m->memory_free_bytes > out[i].memory_free_max_bytes)) {
-            out[i].cores_free_max = m->cores_free;
-            out[i].memory_free_max_bytes = m->memory_free_bytes;
+        const struct machine *m = &c->machines[place];
+        if (strcmp(m->name, name) == 0) {
+            out[found++] = c->slices[c->shards[m->shard].slice].tag;
         }
     }
     return found;
 }
 
-/* Squared distance on the equirectangular projection, in degrees of latitude: orders places well
- * enough for a hint. */
-static double distance(const struct catalog_region *a, const struct catalog_region *b)
+uint64_t catalog_version(const struct catalog *c)
 {
-    double north = a->latitude - b->latitude;
-    double east = a->longitude - b->longitude;
-
-    east = east > 180 ? east - 360 : east < -180 ? east + 360 : east;
-    double shrink = 1 - (a->latitude + b->latitude) * (a->latitude + b->latitude) / 32400;
-    return north * north + east * east * shrink;
-}
-
-static bool region_fits(const struct catalog *c, uint32_t region, uint32_t cores,
-                        uint64_t memory_bytes)
-{
-    for (uint32_t slot = 0; slot < c->machine_slots; slot++) {
-        const struct machine *m = &c->machines[slot];
-        if (m->slice != 0 && m->region == region && m->cores_free >= cores &&
-            m->memory_free_bytes >= memory_bytes) {
-            return true;
-        }
-    }
-    return false;
-}
-
-const struct catalog_region *catalog_nearest_fit(const struct catalog *c, const char *region,
-                                                 uint32_t cores, uint64_t memory_bytes)
-{
-    const struct catalog_region *from = catalog_region_find(c, region);
-    const struct catalog_region *best = NULL;
-
-    for (uint32_t i = 0; from != NULL && i < c->region_count; i++) {
-        const struct catalog_region *r = &c->regions[i];
-        if (r != from && r->cores_free >= cores &&
-            (best == NULL || distance(from, r) < distance(from, best)) &&
-            region_fits(c, i, cores, memory_bytes)) {
-            best = r;
-        }
-    }
-    return best;
-}
-
-uint32_t catalog_choose(const struct catalog *c, const char *region, uint32_t cores,
-                        uint64_t memory_bytes, struct fly_rng *rng, uint32_t *out, uint32_t count)
-{
-    struct catalog_candidate all[CATALOG_CANDIDATES_MAX];
-    uint32_t found = catalog_slices(c, region, all, CATALOG_CANDIDATES_MAX);
-    uint32_t feasible = 0;
-    uint32_t chosen = 0;
-
-    for (uint32_t i = 0; i < found; i++) {
-        if (all[i].cores_free_max >= cores && all[i].memory_free_max_bytes >= memory_bytes) {
-            all[feasible++] = all[i];
-        }
-    }
-    while (chosen < count && chosen < feasible) { /* Fisher and Yates, the first `count` steps */
-        uint32_t pick = chosen + (uint32_t)fly_rng_below(rng, feasible - chosen);
-        struct catalog_candidate taken = all[pick];
-        all[pick] = all[chosen];
-        all[chosen] = taken;
-        out[chosen++] = taken.slice;
-    }
-    return chosen;
+    return c->version;
 }

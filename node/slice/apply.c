@@ -1,30 +1,22 @@
 /*
- * apply - folds one log entry into the state: the only place where a slice changes.
+ * apply - folds one log entry into the state: here and in apply_machine.c a slice changes, and
+ * nowhere else.
  *
  * Every decision here is a function of the state and the entry's bytes; nothing else may enter, or
  * replicas part. DESIGN 3.2, 4.
  */
 #include <string.h>
 
-#include "node/slice/state.h"
-#include "node/slice/state_parts.h"
+#include "node/slice/apply_parts.h"
 #include "proto/base/check.h"
 #include "proto/wire/vmid.h"
-
-/* One application under way. */
-struct step {
-    struct slice_state *s;
-    const struct batch_head *head;
-    struct slice_effects *out;
-    struct slice_result *result;
-};
 
 static struct slice_totals *totals(struct step *t)
 {
     return &t->s->core.totals;
 }
 
-static struct event *emit(struct step *t, enum event_type type)
+struct event *step_emit(struct step *t, enum event_type type)
 {
     struct event *e = &t->out->events[t->out->event_count];
 
@@ -39,22 +31,10 @@ static struct event *emit(struct step *t, enum event_type type)
     return e;
 }
 
-static void emit_machine(struct step *t, enum event_type type, const struct slice_machine *m)
-{
-    struct event *e = emit(t, type);
-
-    memcpy(e->machine, m->name, sizeof e->machine);
-    memcpy(e->region, m->region, sizeof e->region);
-    e->cores = m->cores;
-    e->memory_bytes = m->memory_bytes;
-    e->machine_cores_free = m->cores - m->cores_used;
-    e->machine_memory_free_bytes = m->memory_bytes - m->memory_used_bytes;
-}
-
 static uint64_t emit_vm(struct step *t, enum event_type type, const struct slice_record *r)
 {
     const struct slice_machine *m = slice_machine_at(t->s, r->machine);
-    struct event *e = emit(t, type);
+    struct event *e = step_emit(t, type);
 
     e->vm = r->vm;
     e->state = (uint8_t)r->state;
@@ -96,84 +76,6 @@ static void purge(struct slice_state *s)
             left--;
         }
     }
-}
-
-static bool machine_size_ok(uint32_t cores, uint64_t memory_bytes)
-{
-    return cores >= 1 && cores <= SLICE_MACHINE_CORES_MAX && memory_bytes >= 1 &&
-           memory_bytes <= UINT64_C(1) << 62;
-}
-
-static enum slice_code apply_machine_add(struct step *t, const struct command *c)
-{
-    uint32_t slot = slice_machine_find(t->s, c->name);
-
-    if (slot != SLICE_NONE) {
-        const struct slice_machine *m = slice_machine_at(t->s, slot);
-        return strcmp(m->region, c->region) == 0 && m->cores == c->cores &&
-                       m->memory_bytes == c->memory_bytes
-                   ? SLICE_REPLAYED
-                   : SLICE_EXISTS;
-    }
-    if (c->name[0] == '\0' || c->region[0] == '\0' || !machine_size_ok(c->cores, c->memory_bytes)) {
-        return SLICE_NO_ROOM;
-    }
-    if (totals(t)->machines == totals(t)->machines_max) {
-        return SLICE_TABLE_FULL;
-    }
-    slot = t->s->core.machines_used;
-    if (totals(t)->machines < slot) { /* a hole: the lowest, so that replicas agree */
-        for (slot = 0; slice_machine_at(t->s, slot)->name[0] != '\0'; slot++) {
-        }
-    }
-    struct slice_machine m = {.cores = c->cores, .memory_bytes = c->memory_bytes};
-    memcpy(m.name, c->name, sizeof m.name);
-    memcpy(m.region, c->region, sizeof m.region);
-    state_machine_put(t->s, slot, &m);
-    emit_machine(t, EVENT_MACHINE_ADDED, &m);
-    return SLICE_OK;
-}
-
-static enum slice_code apply_machine_resize(struct step *t, const struct command *c)
-{
-    uint32_t slot = slice_machine_find(t->s, c->name);
-
-    if (slot == SLICE_NONE) {
-        return SLICE_NOT_FOUND;
-    }
-    if (!machine_size_ok(c->cores, c->memory_bytes)) {
-        return SLICE_NO_ROOM;
-    }
-    const struct slice_machine *m = slice_machine_at(t->s, slot);
-    if (m->cores == c->cores && m->memory_bytes == c->memory_bytes) {
-        return SLICE_REPLAYED;
-    }
-    if (m->cores_used > c->cores || m->memory_used_bytes > c->memory_bytes) {
-        return SLICE_IN_USE;
-    }
-    struct slice_machine *w = state_machine_write(t->s, slot);
-    w->cores = c->cores;
-    w->memory_bytes = c->memory_bytes;
-    emit_machine(t, EVENT_MACHINE_RESIZED, w);
-    return SLICE_OK;
-}
-
-static enum slice_code apply_machine_remove(struct step *t, const struct command *c)
-{
-    uint32_t slot = slice_machine_find(t->s, c->name);
-
-    if (slot == SLICE_NONE) {
-        return SLICE_NOT_FOUND;
-    }
-    struct slice_machine m = *slice_machine_at(t->s, slot);
-    if (m.vm_count > 0) {
-        return SLICE_IN_USE;
-    }
-    state_machine_drop(t->s, slot);
-    m.cores = 0;
-    m.memory_bytes = 0;
-    emit_machine(t, EVENT_MACHINE_REMOVED, &m);
-    return SLICE_OK;
 }
 
 /* What an existing record says to a LAUNCH, BIND or CANCEL; SLICE_OK: it is bound to the hold that
@@ -381,6 +283,7 @@ static enum slice_code apply_found(struct step *t, const struct command *c)
     totals(t)->machines_max = c->machines_max;
     totals(t)->records_max = c->records_max;
     totals(t)->incarnation = c->incarnation;
+    totals(t)->founded_ms = t->head->wall_ms;
     return SLICE_OK;
 }
 
@@ -391,6 +294,39 @@ static enum slice_code apply_lead(struct step *t, const struct command *c)
     }
     totals(t)->term = c->term;
     totals(t)->boot = t->head->boot;
+    return SLICE_OK;
+}
+
+/* Somebody saw more of this log than there is, or another log of this tag, and an admin accepts
+ * that it is lost. Nothing of it may be taken for something new: neither numbers of events and VMs,
+ * nor keys that were minted until now. */
+static enum slice_code apply_loss(struct step *t, const struct command *c)
+{
+    struct slice_totals *sum = totals(t);
+    bool own = c->incarnation == sum->incarnation;
+    uint64_t seen = c->seq > sum->seq ? c->seq : sum->seq;
+    uint64_t now_s = (uint64_t)t->head->wall_ms / 1000;
+
+    for (unsigned i = 0; i < SLICE_LOST_MAX && !own; i++) {
+        if (sum->lost[i] == c->incarnation) {
+            return SLICE_REPLAYED;
+        }
+    }
+    if (own && c->seq <= sum->seq) {
+        return SLICE_REPLAYED;
+    }
+    if (c->incarnation == 0 || seen > VMID_NUMBER_MAX - SLICE_LOSS_MARGIN) {
+        return SLICE_NO_ROOM;
+    }
+    if (!own) {
+        memmove(sum->lost + 1, sum->lost, sizeof sum->lost - sizeof sum->lost[0]);
+        sum->lost[0] = c->incarnation;
+    }
+    sum->seq = seen + SLICE_LOSS_MARGIN;
+    sum->vms_created = sum->seq; /* each VM had its event */
+    if (now_s <= UINT32_MAX && now_s > sum->purged_mint_s) {
+        sum->purged_mint_s = (uint32_t)now_s;
+    }
     return SLICE_OK;
 }
 
@@ -407,11 +343,13 @@ static enum slice_code apply_command(struct step *t, const struct command *c)
     }
     switch (c->type) {
     case COMMAND_MACHINE_ADD:
-        return apply_machine_add(t, c);
     case COMMAND_MACHINE_RESIZE:
-        return apply_machine_resize(t, c);
     case COMMAND_MACHINE_REMOVE:
-        return apply_machine_remove(t, c);
+    case COMMAND_MACHINE_CORDON:
+    case COMMAND_MACHINE_UNCORDON:
+        return apply_machine(t, c);
+    case COMMAND_LOSS:
+        return apply_loss(t, c);
     case COMMAND_LAUNCH:
         return apply_launch(t, c);
     case COMMAND_BIND:

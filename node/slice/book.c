@@ -183,8 +183,9 @@ uint32_t book_choose(const struct book *b, const struct slice_state *s, const ch
     for (uint32_t slot = 0; slot < slice_machine_slots(s); slot++) {
         const struct slice_machine *m = slice_machine_at(s, slot);
         uint32_t free_cores = book_cores_free(b, s, slot);
-        if (m->name[0] == '\0' || strcmp(m->region, region) != 0 || free_cores < cores ||
-            book_memory_free(b, s, slot) < memory_bytes || free_cores < best_free) {
+        if (m->name[0] == '\0' || m->cordoned || strcmp(m->region, region) != 0 ||
+            free_cores < cores || book_memory_free(b, s, slot) < memory_bytes ||
+            free_cores < best_free) {
             continue;
         }
         ties = free_cores == best_free ? ties + 1 : 1;

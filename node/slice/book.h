@@ -82,8 +82,8 @@ bool flight_wait(struct flight *f, uint64_t ticket, enum owner_call_kind kind);
 /* Free on a machine by the book. */
 uint32_t book_cores_free(const struct book *b, const struct slice_state *s, uint32_t machine);
 uint64_t book_memory_free(const struct book *b, const struct slice_state *s, uint32_t machine);
-/* The machine of the region with the most free cores (ties by chance) that can take the spec;
- * SLICE_NONE when none can. O(machines). */
+/* The machine of the region that is not cordoned with the most free cores (ties by chance) that can
+ * take the spec; SLICE_NONE when none can. O(machines). */
 uint32_t book_choose(const struct book *b, const struct slice_state *s, const char *region,
                      uint32_t cores, uint64_t memory_bytes, struct fly_rng *rng);
 

@@ -240,6 +240,51 @@ void owner_stop(struct owner *o, enum fly_status status, const char *text)
     }
 }
 
+/* What leads the slice, or ends the quarantine: nobody's call. */
+static bool is_ours(const struct flight *f)
+{
+    return f->command.type == COMMAND_FOUND || f->command.type == COMMAND_LEAD ||
+           f->command.type == COMMAND_LOSS;
+}
+
+void owner_quarantine(struct owner *o, enum fly_status status, const char *text)
+{
+    FLY_CHECK(status != FLY_OK);
+    if (!fly_copy_string(o->quarantine_text, sizeof o->quarantine_text, text)) {
+        o->quarantine_text[0] = '\0';
+    }
+    o->quarantine_status = status;
+    for (uint32_t i = 0; i < o->config.flights_max; i++) {
+        struct flight *f = &o->book.flights[i];
+        if (f->state == FLIGHT_FREE || is_ours(f)) {
+            continue;
+        }
+        for (uint32_t w = 0; w < f->waiter_count; w++) {
+            const struct waiter *waiter = &f->waiters[w];
+            if (f->state == FLIGHT_PROPOSED) {
+                (void)owner_answer_new(o, waiter->ticket, waiter->kind, OWNER_UNKNOWN);
+                o->counters.answers_unknown++;
+            } else {
+                owner_answer_refused(o, waiter->ticket, waiter->kind, status, o->quarantine_text);
+            }
+        }
+        f->waiter_count = 0;
+        if (f->state != FLIGHT_PROPOSED) {
+            book_drop(&o->book, f);
+        }
+    }
+}
+
+void owner_release_quarantine(struct owner *o)
+{
+    o->quarantine_status = FLY_OK;
+}
+
+const char *owner_quarantined(const struct owner *o)
+{
+    return o->quarantine_status == FLY_OK ? NULL : o->quarantine_text;
+}
+
 void owner_lead(struct owner *o, uint64_t term, uint64_t found_incarnation, struct owner_now now)
 {
     const struct slice_totals *sum = slice_totals(o->state);
@@ -262,42 +307,6 @@ void owner_lead(struct owner *o, uint64_t term, uint64_t found_incarnation, stru
     }
     const struct command lead = {.type = COMMAND_LEAD, .term = term};
     FLY_CHECK(book_add(&o->book, &lead, FLIGHT_WAITING, NULL) != NULL);
-}
-
-static void answer_machine_change(struct owner *o, const struct waiter *w, enum slice_code code)
-{
-    switch (code) {
-    case SLICE_OK:
-    case SLICE_REPLAYED:
-        (void)owner_answer_new(o, w->ticket, w->kind, OWNER_DONE_OK);
-        return;
-    case SLICE_NOT_FOUND:
-        (void)owner_answer_new(o, w->ticket, w->kind, OWNER_NOT_FOUND);
-        return;
-    case SLICE_EXISTS:
-        owner_answer_refused(o, w->ticket, w->kind, FLY_ALREADY_EXISTS,
-                             "a machine of this name is there with another size or region");
-        return;
-    case SLICE_IN_USE:
-        owner_answer_refused(o, w->ticket, w->kind, FLY_FAILED_PRECONDITION,
-                             "the machine has VMs that would not fit");
-        return;
-    case SLICE_TABLE_FULL:
-        owner_answer_refused(o, w->ticket, w->kind, FLY_RESOURCE_EXHAUSTED,
-                             "the slice has no room for another machine");
-        return;
-    case SLICE_BOUND:
-    case SLICE_DONE_ELSEWHERE:
-    case SLICE_CANCELLED:
-    case SLICE_KEY_REUSED:
-    case SLICE_KEY_EXPIRED:
-    case SLICE_KEY_FUTURE:
-    case SLICE_NO_ROOM:
-    case SLICE_STALE:
-    default:
-        owner_answer_refused(o, w->ticket, w->kind, FLY_INVALID_ARGUMENT,
-                             "the machine's name, region or size is out of bounds");
-    }
 }
 
 /* What apply() made of a command about a key or a VM, for one waiter. */
@@ -352,8 +361,8 @@ static void land(struct owner *o, struct flight *f, const struct slice_result *r
     for (uint32_t i = 0; i < f->waiter_count; i++) {
         const struct waiter *w = &f->waiters[i];
         if (w->kind == OWNER_MACHINE) {
-            answer_machine_change(o, w, r->code);
-        } else if ((w->kind == OWNER_DONE || w->kind == OWNER_RELEASE) &&
+            owner_answer_machine(o, w, r->code);
+        } else if ((w->kind == OWNER_DONE || w->kind == OWNER_RELEASE || w->kind == OWNER_LOSS) &&
                    (r->code == SLICE_OK || r->code == SLICE_REPLAYED)) {
             (void)owner_answer_new(o, w->ticket, w->kind, OWNER_DONE_OK);
         } else if (w->kind == OWNER_CLOSE && !became_vm(o, r)) {
@@ -383,6 +392,9 @@ enum fly_status owner_apply(struct owner *o, const uint8_t *data, size_t size,
         retain_start(&o->retain, seq_before);
     }
     for (uint32_t i = 0; i < e->event_count; i++) {
+        if (e->events[i].seq != o->retain.last + 1) { /* behind an accepted loss */
+            retain_start(&o->retain, e->events[i].seq - 1);
+        }
         retain_add(&o->retain, &e->events[i]);
     }
     if (e->head.boot != o->config.boot || o->stopped) {
@@ -399,7 +411,7 @@ enum fly_status owner_apply(struct owner *o, const uint8_t *data, size_t size,
     return FLY_OK;
 }
 
-/* --- time, room, events --- */
+/* --- time, book, events --- */
 
 void owner_tick(struct owner *o, struct owner_now now)
 {
@@ -414,30 +426,6 @@ int64_t owner_deadline(const struct owner *o)
 {
     const struct flight *f = book_first(&o->book, FLIGHT_HELD);
     return f != NULL ? f->expires_ms : INT64_MAX;
-}
-
-void owner_room(const struct owner *o, const char *region, uint32_t cores, uint64_t memory_bytes,
-                struct owner_room *out)
-{
-    *out = (struct owner_room){.machines = 0};
-    for (uint32_t slot = 0; slot < slice_machine_slots(o->state); slot++) {
-        const struct slice_machine *m = slice_machine_at(o->state, slot);
-        if (m->name[0] == '\0' || strcmp(m->region, region) != 0) {
-            continue;
-        }
-        uint32_t cores_free = book_cores_free(&o->book, o->state, slot);
-        uint64_t memory_free = book_memory_free(&o->book, o->state, slot);
-        out->machines++;
-        out->cores_max = m->cores > out->cores_max ? m->cores : out->cores_max;
-        out->memory_max_bytes =
-            m->memory_bytes > out->memory_max_bytes ? m->memory_bytes : out->memory_max_bytes;
-        out->fits_empty |= m->cores >= cores && m->memory_bytes >= memory_bytes;
-        if (cores_free > out->cores_free_max ||
-            (cores_free == out->cores_free_max && memory_free > out->memory_free_max_bytes)) {
-            out->cores_free_max = cores_free; /* both of one machine: the one with most cores */
-            out->memory_free_max_bytes = memory_free;
-        }
-    }
 }
 
 void owner_book(const struct owner *o, uint32_t machine, uint64_t *cores, uint64_t *memory_bytes)

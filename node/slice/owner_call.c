@@ -22,7 +22,7 @@ static void refuse(struct owner *o, const struct owner_call *c, enum fly_status 
     owner_answer_refused(o, c->ticket, c->kind, status, text);
 }
 
-static struct command command_of(const struct owner_call *c, enum command_type type)
+struct command owner_command_of(const struct owner_call *c, enum command_type type)
 {
     struct command out = {
         .type = type,
@@ -40,9 +40,8 @@ static struct command command_of(const struct owner_call *c, enum command_type t
     return out;
 }
 
-/* A command for the next batch, with its caller waiting. */
-static struct flight *propose(struct owner *o, const struct owner_call *c,
-                              const struct command *command, const struct reserve *reserve)
+struct flight *owner_propose(struct owner *o, const struct owner_call *c,
+                             const struct command *command, const struct reserve *reserve)
 {
     struct flight *f = book_add(&o->book, command, FLIGHT_WAITING, reserve);
 
@@ -122,7 +121,7 @@ static struct flight *place(struct owner *o, const struct owner_call *c, enum fl
         a->room.fits_empty &= !too_large;
         return NULL;
     }
-    struct command launch = command_of(c, COMMAND_LAUNCH);
+    struct command launch = owner_command_of(c, COMMAND_LAUNCH);
     const struct reserve reserve = {
         .machine = machine, .cores = c->cores, .memory_bytes = c->memory_bytes};
     launch.machine = machine;
@@ -289,8 +288,8 @@ static void call_bind(struct owner *o, const struct owner_call *c, struct owner_
         return;
     }
     if (key_young(o, c, now)) {
-        const struct command bind = command_of(c, COMMAND_BIND);
-        (void)propose(o, c, &bind, NULL);
+        const struct command bind = owner_command_of(c, COMMAND_BIND);
+        (void)owner_propose(o, c, &bind, NULL);
     }
 }
 
@@ -302,8 +301,8 @@ static void call_done(struct owner *o, const struct owner_call *c)
     if (r->kind == RECORD_DONE && r->vm == c->vm) {
         answer(o, c, OWNER_DONE_OK);
     } else if (r->kind == RECORD_BOUND && hold_equal(&r->hold, &c->hold)) {
-        const struct command done = command_of(c, COMMAND_DONE);
-        (void)propose(o, c, &done, NULL);
+        const struct command done = owner_command_of(c, COMMAND_DONE);
+        (void)owner_propose(o, c, &done, NULL);
     } else {
         answer(o, c, OWNER_NOT_FOUND);
     }
@@ -333,8 +332,8 @@ static void call_cancel(struct owner *o, const struct owner_call *c, struct owne
         book_drop(&o->book, f);
     }
     if (old_by_clock_only(o, c, now) || key_young(o, c, now)) {
-        const struct command cancel = command_of(c, COMMAND_CANCEL);
-        (void)propose(o, c, &cancel, NULL);
+        const struct command cancel = owner_command_of(c, COMMAND_CANCEL);
+        (void)owner_propose(o, c, &cancel, NULL);
     }
 }
 
@@ -348,12 +347,12 @@ static void call_release(struct owner *o, const struct owner_call *c)
     } else if (r->expires_ms != 0) {
         answer(o, c, OWNER_DONE_OK);
     } else {
-        const struct command release = command_of(c, COMMAND_RELEASE);
-        (void)propose(o, c, &release, NULL);
+        const struct command release = owner_command_of(c, COMMAND_RELEASE);
+        (void)owner_propose(o, c, &release, NULL);
     }
 }
 
-/* --- Destroy and inventory --- */
+/* --- Destroy --- */
 
 static void call_destroy(struct owner *o, const struct owner_call *c)
 {
@@ -364,80 +363,31 @@ static void call_destroy(struct owner *o, const struct owner_call *c)
     } else if (slice_record_at(o->state, slot)->state == VM_DESTROYED) {
         owner_answer_record(o, c->ticket, c->kind, slot, true);
     } else {
-        const struct command destroy = command_of(c, COMMAND_DESTROY);
-        (void)propose(o, c, &destroy, NULL);
+        const struct command destroy = owner_command_of(c, COMMAND_DESTROY);
+        (void)owner_propose(o, c, &destroy, NULL);
     }
 }
 
-/* What a machine is about to lose is reserved, so that nothing is promised of it meanwhile.
- * False: answered. */
-static bool reserve_loss(struct owner *o, const struct owner_call *c, uint32_t slot,
-                         struct reserve *out)
+static void call_loss(struct owner *o, const struct owner_call *c)
 {
-    const struct slice_machine *m = slice_machine_at(o->state, slot);
-    bool remove = c->machine_change == OWNER_MACHINE_REMOVE;
-    uint32_t cores = remove ? 0 : c->cores;
-    uint64_t memory_bytes = remove ? 0 : c->memory_bytes;
+    struct command loss = owner_command_of(c, COMMAND_LOSS);
 
-    *out = (struct reserve){
-        .machine = slot,
-        .cores = m->cores > cores ? m->cores - cores : 0,
-        .memory_bytes = m->memory_bytes > memory_bytes ? m->memory_bytes - memory_bytes : 0,
-    };
-    if (out->cores > book_cores_free(&o->book, o->state, slot) ||
-        out->memory_bytes > book_memory_free(&o->book, o->state, slot)) {
-        refuse(o, c, FLY_FAILED_PRECONDITION, "the machine has VMs that would not fit");
-        return false;
-    }
-    return true;
-}
-
-/* A resize or removal of this machine has not landed: what it will lose was reckoned from a size
- * that a second change would make wrong. */
-static bool machine_changes(const struct owner *o, const char *name)
-{
-    for (uint32_t i = 0; i < o->config.flights_max; i++) {
-        const struct flight *f = &o->book.flights[i];
-        if (f->state != FLIGHT_FREE &&
-            (f->command.type == COMMAND_MACHINE_RESIZE ||
-             f->command.type == COMMAND_MACHINE_REMOVE) &&
-            strcmp(f->command.name, name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void call_machine(struct owner *o, const struct owner_call *c)
-{
-    static const enum command_type types[] = {
-        [OWNER_MACHINE_ADD] = COMMAND_MACHINE_ADD,
-        [OWNER_MACHINE_RESIZE] = COMMAND_MACHINE_RESIZE,
-        [OWNER_MACHINE_REMOVE] = COMMAND_MACHINE_REMOVE,
-    };
-    uint32_t slot = slice_machine_find(o->state, c->name);
-    struct reserve reserve = {.machine = 0};
-
-    FLY_CHECK(c->machine_change >= OWNER_MACHINE_ADD && c->machine_change <= OWNER_MACHINE_REMOVE);
-    const struct command change = command_of(c, types[c->machine_change]);
-    if (c->machine_change == OWNER_MACHINE_ADD) {
-        (void)propose(o, c, &change, NULL);
-    } else if (slot == SLICE_NONE) {
-        answer(o, c, OWNER_NOT_FOUND);
-    } else if (machine_changes(o, c->name)) {
-        refuse(o, c, FLY_ABORTED, "another change of this machine is under way");
-    } else if (reserve_loss(o, c, slot, &reserve)) {
-        (void)propose(o, c, &change, &reserve);
-    }
+    loss.incarnation = c->incarnation;
+    loss.seq = c->seq;
+    (void)owner_propose(o, c, &loss, NULL);
 }
 
 void owner_call(struct owner *o, const struct owner_call *c, struct owner_now now)
 {
-    bool keyed = c->kind != OWNER_DESTROY && c->kind != OWNER_MACHINE;
+    bool keyed = c->kind != OWNER_DESTROY && c->kind != OWNER_MACHINE && c->kind != OWNER_LOSS;
 
     o->counters.calls++;
     if (o->stopped) {
         refuse(o, c, o->stop_status, o->stop_text);
+        return;
+    }
+    if (o->quarantine_status != FLY_OK && c->kind != OWNER_LOSS) {
+        refuse(o, c, o->quarantine_status, o->quarantine_text);
         return;
     }
     if (!o->ready) { /* nothing is said of any key before an own entry was applied (4.7) */
@@ -477,7 +427,10 @@ void owner_call(struct owner *o, const struct owner_call *c, struct owner_now no
         call_release(o, c);
         break;
     case OWNER_MACHINE:
-        call_machine(o, c);
+        owner_call_machine(o, c);
+        break;
+    case OWNER_LOSS:
+        call_loss(o, c);
         break;
     default:
         refuse(o, c, FLY_UNIMPLEMENTED, "unknown call");

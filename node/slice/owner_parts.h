@@ -1,5 +1,6 @@
 /*
- * owner_parts - the insides of an owner, for owner.c (the log's side) and owner_call.c (the calls).
+ * owner_parts - the insides of an owner, for owner.c (the log's side), owner_call.c (the calls) and
+ * owner_machine.c (the inventory).
  */
 #ifndef FLY_SLICE_OWNER_PARTS_H
 #define FLY_SLICE_OWNER_PARTS_H
@@ -19,6 +20,8 @@ struct owner {
     bool stopped; /* for good */
     enum fly_status stop_status;
     const char *stop_text;
+    enum fly_status quarantine_status; /* OK: none */
+    char quarantine_text[200];
     uint64_t term;
     int64_t lead_boot_ms; /* slice time = lead_slice_ms + boot clock since lead_boot_ms */
     int64_t lead_slice_ms;
@@ -42,5 +45,13 @@ void owner_answer_record(struct owner *o, uint64_t ticket, enum owner_call_kind 
 /* Answers every waiter of the flight with REFUSED and ends it. */
 void owner_flight_refuse(struct owner *o, struct flight *f, enum fly_status status,
                          const char *text);
+/* The command that a call asks for, without what only the leader can fill in. */
+struct command owner_command_of(const struct owner_call *c, enum command_type type);
+/* A command for the next batch, with its caller waiting. NULL: refused, the book is full. */
+struct flight *owner_propose(struct owner *o, const struct owner_call *c,
+                             const struct command *command, const struct reserve *reserve);
+void owner_call_machine(struct owner *o, const struct owner_call *c);
+/* What apply() made of a change of the inventory, for one waiter. */
+void owner_answer_machine(struct owner *o, const struct waiter *w, enum slice_code code);
 
 #endif

@@ -8,7 +8,13 @@
 
 #define MAGIC UINT32_C(0x53594c46) /* "FLYS" */
 
-enum { VERSION = 1, HEAD_BYTES = 128, MACHINE_BYTES_MAX = 128, RECORD_BYTES_MAX = 512 };
+enum {
+    VERSION = 2,
+    VERSION_FIRST = 1,
+    HEAD_BYTES = 160,
+    MACHINE_BYTES_MAX = 128,
+    RECORD_BYTES_MAX = 512
+};
 
 static const struct slice_machine *machine_in(const struct slice_view *view, uint32_t slot)
 {
@@ -42,6 +48,10 @@ static void put_head(struct fly_writer *w, const struct slice_core *core)
     fly_put_u64(w, sum->boot);
     fly_put_u64(w, (uint64_t)sum->slice_ms);
     fly_put_u64(w, (uint64_t)sum->wall_ms);
+    fly_put_u64(w, (uint64_t)sum->founded_ms);
+    for (unsigned i = 0; i < SLICE_LOST_MAX; i++) {
+        fly_put_u64(w, sum->lost[i]);
+    }
     fly_put_u32(w, sum->purged_mint_s);
     fly_put_u32(w, sum->machines);
     fly_put_u32(w, sum->records);
@@ -91,6 +101,7 @@ size_t snapshot_encode(const struct slice_view *view, uint8_t *out, size_t max)
             fly_put_string8(&w, m->region);
             fly_put_u32(&w, m->cores);
             fly_put_u64(&w, m->memory_bytes);
+            fly_put_u8(&w, m->cordoned);
         }
     }
     /* The living first, then each expiry queue in its order: decoding rebuilds the queues by it. */
@@ -116,20 +127,20 @@ static enum fly_status damaged(struct fly_error *error, const char *what)
     return fly_error_set(error, FLY_DATA_LOSS, "snapshot is damaged: %s", what);
 }
 
-static enum fly_status get_head(struct fly_reader *r, struct slice_totals *sum,
+static enum fly_status get_head(struct fly_reader *r, unsigned *version, struct slice_totals *sum,
                                 struct fly_error *error)
 {
     if (fly_get_u32(r) != MAGIC) {
         return damaged(error, "not a slice snapshot");
     }
-    unsigned version = fly_get_u16(r);
-    if (r->failed) {
+    *version = fly_get_u16(r);
+    if (r->failed || *version < VERSION_FIRST) {
         return damaged(error, "head");
     }
-    if (version != VERSION) {
+    if (*version > VERSION) {
         return fly_error_set(error, FLY_UNIMPLEMENTED,
                              "snapshot version %u is newer than this node's %d: upgrade flynode",
-                             version, VERSION);
+                             *version, VERSION);
     }
     sum->tag = fly_get_u32(r);
     sum->incarnation = fly_get_u64(r);
@@ -141,6 +152,10 @@ static enum fly_status get_head(struct fly_reader *r, struct slice_totals *sum,
     sum->boot = fly_get_u64(r);
     sum->slice_ms = (int64_t)fly_get_u64(r);
     sum->wall_ms = (int64_t)fly_get_u64(r);
+    sum->founded_ms = *version >= 2 ? (int64_t)fly_get_u64(r) : 0;
+    for (unsigned i = 0; i < SLICE_LOST_MAX && *version >= 2; i++) {
+        sum->lost[i] = fly_get_u64(r);
+    }
     sum->purged_mint_s = fly_get_u32(r);
     sum->machines = fly_get_u32(r);
     sum->records = fly_get_u32(r);
@@ -150,8 +165,8 @@ static enum fly_status get_head(struct fly_reader *r, struct slice_totals *sum,
     return FLY_OK;
 }
 
-static enum fly_status get_machines(struct slice_state *s, struct fly_reader *r, uint32_t count,
-                                    struct fly_error *error)
+static enum fly_status get_machines(struct slice_state *s, struct fly_reader *r, unsigned version,
+                                    uint32_t count, struct fly_error *error)
 {
     if (count > s->core.totals.machines_max) {
         return damaged(error, "more machines than the slice allows");
@@ -163,7 +178,9 @@ static enum fly_status get_machines(struct slice_state *s, struct fly_reader *r,
         fly_get_string8(r, m.region, sizeof m.region);
         m.cores = fly_get_u32(r);
         m.memory_bytes = fly_get_u64(r);
-        if (r->failed || slot >= s->core.totals.machines_max || m.name[0] == '\0' ||
+        unsigned cordoned = version >= 2 ? fly_get_u8(r) : 0; /* version 1 knew no cordon */
+        m.cordoned = cordoned == 1;
+        if (r->failed || cordoned > 1 || slot >= s->core.totals.machines_max || m.name[0] == '\0' ||
             (i > 0 && slot < s->core.machines_used) ||
             slice_machine_find(s, m.name) != SLICE_NONE) {
             return damaged(error, "machine");
@@ -296,7 +313,8 @@ enum fly_status snapshot_decode(struct slice_state *s, const uint8_t *data, size
 {
     struct fly_reader r = fly_reader_over(data, size);
     struct slice_totals sum = {.tag = 0};
-    enum fly_status status = get_head(&r, &sum, error);
+    unsigned version = 0;
+    enum fly_status status = get_head(&r, &version, &sum, error);
 
     FLY_CHECK(s->core.totals.tag == 0 && s->core.records_used == 0);
     if (status == FLY_OK) {
@@ -313,7 +331,7 @@ enum fly_status snapshot_decode(struct slice_state *s, const uint8_t *data, size
     if (sum.tag == 0 && machines + records > 0) {
         return damaged(error, "content without a slice");
     }
-    status = get_machines(s, &r, machines, error);
+    status = get_machines(s, &r, version, machines, error);
     if (status == FLY_OK) {
         status = get_records(s, &r, records, error);
     }

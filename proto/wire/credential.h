@@ -5,7 +5,7 @@
  *
  *   admission   the CA says: the bearer of this key may admit nodes of these roles until then
  *   node        an admission key says: the bearer of this key is node NAME with these roles until
- *               then, and its TLS key has this hash
+ *               then, its TLS key has this hash, and this slice tag is its own
  *
  * A credential alone proves nothing about who shows it: HELLO adds a signature over the handshake
  * (hello.h), gossip one over each claim. Signatures are Ed25519 over a domain text, the cluster's
@@ -73,6 +73,7 @@ struct credential {
     uint8_t key[NODE_KEY_SIZE];
     char name[NODE_NAME_SIZE];
     uint32_t roles;
+    uint32_t slice_tag; /* 24 bits: slice that this node may found, allotted to no other; 0: none */
     int64_t issued_ms;
     int64_t expires_ms;
     uint8_t tls_hash[NODE_TLS_HASH_SIZE];
@@ -93,6 +94,9 @@ void node_roles_format(uint32_t roles, char separator, char out[static NODE_ROLE
 
 /* The CA vouches for an admission key. `cluster`: 32 hex digits. */
 void admission_sign(const struct authority_keys *ca, const char *cluster, struct admission *a);
+/* Whether the CA signed it for this cluster. Looks at no clock. */
+bool admission_signed(const struct admission *a, const uint8_t ca[static NODE_KEY_SIZE],
+                      const char *cluster);
 /* The admission key vouches for a node; c->admission must be its own, c->id is filled in. */
 void credential_sign(const struct authority_keys *admission, const char *cluster,
                      struct credential *c);
@@ -112,7 +116,8 @@ enum fly_status credential_verify(const struct credential *c,
                                   const uint8_t ca[static NODE_KEY_SIZE], const char *cluster,
                                   int64_t now_ms, struct fly_error *error);
 
-/* Signatures by a node, each with its own domain text ("flylight-claim-1" …), over the parts. */
+/* Signatures by a node, each with its own domain text ("flylight-claim-1" …, at most 255 bytes):
+ * Ed25519ph (RFC 8032) over string8 domain ‖ message, so a message may have any size. */
 void node_sign(const struct node_keys *keys, const char *domain, struct fly_bytes message,
                uint8_t out[static NODE_SIGNATURE_SIZE]);
 bool node_signed(const uint8_t key[static NODE_KEY_SIZE], const char *domain,

@@ -339,6 +339,7 @@ static void check_no_room(struct sim_world *w, struct sim_slice *s, const struct
 {
     bool fits_empty = false;
     uint32_t machines = 0;
+    uint32_t cordoned = 0;
 
     for (uint32_t i = 0; i < s->config.slice.machines_max; i++) {
         const struct slice_machine *m = &s->oracle->machines[i];
@@ -347,15 +348,20 @@ static void check_no_room(struct sim_world *w, struct sim_slice *s, const struct
         if (m->name[0] == '\0' || strcmp(m->region, call->region) != 0) {
             continue;
         }
+        machines++;
+        if (m->cordoned) {
+            cordoned++;
+            continue;
+        }
         owner_book(s->owner, i, &cores, &memory_bytes);
         if (m->cores - cores >= call->cores &&
             m->memory_bytes - memory_bytes >= call->memory_bytes) {
             sim_fail(w, "s%u: says that there is no room, machine %s has it", s->index, m->name);
         }
-        machines++;
         fits_empty |= m->cores >= call->cores && m->memory_bytes >= call->memory_bytes;
     }
-    if (a->room.machines != machines || a->room.fits_empty != fits_empty ||
+    if (a->room.machines != machines || a->room.cordoned != cordoned ||
+        a->room.fits_empty != fits_empty ||
         (a->room.cores_free_max >= call->cores &&
          a->room.memory_free_max_bytes >= call->memory_bytes)) {
         sim_fail(w, "s%u: tells a room that is not so", s->index);

@@ -4,8 +4,8 @@
 
 #include "proto/base/check.h"
 
-enum { KINDS = OWNER_MACHINE + 1, CODES = OWNER_UNKNOWN + 1 };
-enum { TYPES = COMMAND_RELEASE + 1, RESULTS = SLICE_STALE + 1 };
+enum { KINDS = OWNER_LOSS + 1, CODES = OWNER_UNKNOWN + 1 };
+enum { TYPES = COMMAND_LAST + 1, RESULTS = SLICE_STALE + 1 };
 
 static uint64_t hits[COVER_COUNT];
 static uint64_t answers[KINDS][CODES];
@@ -16,7 +16,7 @@ static const char *const names[] = {COVER_LIST(COVER_NAME)};
 
 static const char *const kind_names[KINDS] = {
     "",     "OPEN",   "COMMIT",  "HOLD",    "BIND",    "CLOSE",
-    "DONE", "CANCEL", "DESTROY", "RELEASE", "MACHINE",
+    "DONE", "CANCEL", "DESTROY", "RELEASE", "MACHINE", "LOSS",
 };
 static const char *const code_names[CODES] = {
     "",          "VM",      "HELD", "ELSEWHERE",  "BOUND",       "VM_ELSEWHERE", "DEAD",
@@ -24,8 +24,21 @@ static const char *const code_names[CODES] = {
     "REFUSED",   "UNKNOWN",
 };
 static const char *const type_names[TYPES] = {
-    "",       "FOUND", "LEAD", "MACHINE_ADD", "MACHINE_RESIZE", "MACHINE_REMOVE",
-    "LAUNCH", "BIND",  "DONE", "CANCEL",      "DESTROY",        "RELEASE",
+    "",
+    "FOUND",
+    "LEAD",
+    "MACHINE_ADD",
+    "MACHINE_RESIZE",
+    "MACHINE_REMOVE",
+    "LAUNCH",
+    "BIND",
+    "DONE",
+    "CANCEL",
+    "DESTROY",
+    "RELEASE",
+    "MACHINE_CORDON",
+    "MACHINE_UNCORDON",
+    "LOSS",
 };
 static const char *const result_names[RESULTS] = {
     "OK",         "REPLAYED",    "BOUND",      "DONE_ELSEWHERE", "CANCELLED",
@@ -58,11 +71,17 @@ static const struct {
     enum command_type type;
     enum slice_code code;
 } must_result[] = {
-    {COMMAND_LAUNCH, SLICE_OK},         {COMMAND_LAUNCH, SLICE_STALE},
-    {COMMAND_BIND, SLICE_OK},           {COMMAND_DONE, SLICE_OK},
-    {COMMAND_CANCEL, SLICE_OK},         {COMMAND_DESTROY, SLICE_OK},
-    {COMMAND_RELEASE, SLICE_OK},        {COMMAND_MACHINE_RESIZE, SLICE_OK},
+    {COMMAND_LAUNCH, SLICE_OK},
+    {COMMAND_LAUNCH, SLICE_STALE},
+    {COMMAND_BIND, SLICE_OK},
+    {COMMAND_DONE, SLICE_OK},
+    {COMMAND_CANCEL, SLICE_OK},
+    {COMMAND_DESTROY, SLICE_OK},
+    {COMMAND_RELEASE, SLICE_OK},
+    {COMMAND_MACHINE_RESIZE, SLICE_OK},
     {COMMAND_MACHINE_REMOVE, SLICE_OK},
+    {COMMAND_MACHINE_CORDON, SLICE_OK},
+    {COMMAND_MACHINE_UNCORDON, SLICE_OK},
 };
 
 void cover_hit(enum cover what)

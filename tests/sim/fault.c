@@ -131,11 +131,12 @@ static void inventory(struct sim_world *w)
 {
     struct sim_slice *s = some_slice(w);
     struct sim_raw raw = {.kind = SIM_RAW_MACHINE, .slice = s->index};
-    static const enum owner_machine_change changes[] = {OWNER_MACHINE_ADD, OWNER_MACHINE_RESIZE,
-                                                        OWNER_MACHINE_RESIZE, OWNER_MACHINE_REMOVE};
+    static const enum owner_machine_change changes[] = {
+        OWNER_MACHINE_ADD,    OWNER_MACHINE_RESIZE,   OWNER_MACHINE_RESIZE,  OWNER_MACHINE_REMOVE,
+        OWNER_MACHINE_CORDON, OWNER_MACHINE_UNCORDON, OWNER_MACHINE_UNCORDON};
 
     raw.call.kind = OWNER_MACHINE;
-    raw.call.machine_change = changes[sim_below(w, 4)];
+    raw.call.machine_change = changes[sim_below(w, FLY_ARRAY_COUNT(changes))];
     raw.call.cores = 1 + (uint32_t)sim_below(w, 16);
     raw.call.memory_bytes = (1 + sim_below(w, 16)) * UINT64_C(2000000000);
     raw.call.name[0] = 'm';

@@ -48,7 +48,10 @@ struct edge {
     char url[64];
     const struct act *acts;
     size_t act_count;
-    size_t at; /* acts done */
+    size_t at;      /* acts done */
+    char *tells[4]; /* urls of edges in HELLO's answer */
+    size_t tell_count;
+    unsigned hellos;
     struct fly_key keys[TRIES_MAX];
     char since[4][64]; /* of each Watch */
     size_t watches;
@@ -68,8 +71,14 @@ static void on_hello(void *user, struct rpc_hello *hello)
     Fly__V1__HelloReply reply = FLY__V1__HELLO_REPLY__INIT;
     Fly__V1__RegionTag a = FLY__V1__REGION_TAG__INIT;
     Fly__V1__RegionTag *tags[] = {&a};
-    uint8_t packed[256];
+    struct edge *edge = user;
+    uint8_t packed[512];
 
+    (void)pthread_mutex_lock(&edge->lock);
+    edge->hellos++;
+    (void)pthread_mutex_unlock(&edge->lock);
+    reply.edges = edge->tells;
+    reply.n_edges = edge->tell_count;
     a.region = "SIN";
     a.tag = TAG_A;
     a.cores_free_max = 32;

@@ -47,7 +47,13 @@ static struct command some_command(enum command_type type)
         memcpy(c.name, "sin-01", 7);
         return c;
     case COMMAND_MACHINE_REMOVE:
+    case COMMAND_MACHINE_CORDON:
+    case COMMAND_MACHINE_UNCORDON:
         memcpy(c.name, "sin-01", 7);
+        return c;
+    case COMMAND_LOSS:
+        c.incarnation = 77;
+        c.seq = 812;
         return c;
     case COMMAND_DESTROY:
         c.vm = 1234567;
@@ -95,7 +101,7 @@ static size_t encode_all(uint8_t *out, size_t max)
     struct fly_writer w;
 
     entry_begin(&w, out, max, &head);
-    for (int type = COMMAND_FOUND; type <= COMMAND_RELEASE; type++) {
+    for (int type = COMMAND_FOUND; type <= COMMAND_LAST; type++) {
         struct command c = some_command((enum command_type)type);
         assert_true(entry_put(&w, &c));
     }
@@ -144,7 +150,7 @@ static void test_newer_forms_stop(void **state)
     data[1] = ENTRY_VERSION + 1;
     assert_int_equal(decode_all(data, size, false), FLY_UNIMPLEMENTED);
     data[1] = ENTRY_VERSION;
-    data[ENTRY_HEAD_SIZE] = COMMAND_RELEASE + 1;
+    data[ENTRY_HEAD_SIZE] = COMMAND_LAST + 1;
     assert_int_equal(decode_all(data, size, false), FLY_UNIMPLEMENTED);
     data[ENTRY_HEAD_SIZE] = COMMAND_FOUND;
     data[0] = 0;

@@ -350,7 +350,7 @@ static void test_warnings(void **state)
         "w:1: column 'colour' is not known and is ignored",
         "w:2: machine part: 1 cores and 4 bytes are allocated already: set aside",
         "w:3: machine full is wholly allocated already: left out",
-        "w:4: machine shut is not available: it is not brought in",
+        "w:4: machine shut is not available: it takes no new VMs",
     };
     struct inventory inventory = {0};
     struct fly_error error = {0};

@@ -123,9 +123,10 @@ static void random_command(struct duel *d, struct command *c)
         {COMMAND_LAUNCH, 40},     {COMMAND_DESTROY, 25},       {COMMAND_BIND, 20},
         {COMMAND_DONE, 10},       {COMMAND_CANCEL, 8},         {COMMAND_RELEASE, 10},
         {COMMAND_MACHINE_ADD, 6}, {COMMAND_MACHINE_RESIZE, 4}, {COMMAND_MACHINE_REMOVE, 3},
-        {COMMAND_FOUND, 1},
+        {COMMAND_FOUND, 1},       {COMMAND_MACHINE_CORDON, 3}, {COMMAND_MACHINE_UNCORDON, 3},
+        {COMMAND_LOSS, 1},
     };
-    uint64_t pick = below(d, 127);
+    uint64_t pick = below(d, 134);
     unsigned i = 0;
 
     memset(c, 0, sizeof *c);
@@ -148,7 +149,8 @@ static void random_command(struct duel *d, struct command *c)
         (void)fly_copy_string(c->name, sizeof c->name, "web");
     }
     if (c->type == COMMAND_MACHINE_ADD || c->type == COMMAND_MACHINE_RESIZE ||
-        c->type == COMMAND_MACHINE_REMOVE) {
+        c->type == COMMAND_MACHINE_REMOVE || c->type == COMMAND_MACHINE_CORDON ||
+        c->type == COMMAND_MACHINE_UNCORDON) {
         (void)snprintf(c->name, sizeof c->name, "m%u", (unsigned)below(d, 7));
         (void)fly_copy_string(c->region, sizeof c->region, below(d, 2) == 0 ? "SIN" : "FRA");
         c->cores *= 4;
@@ -161,6 +163,13 @@ static void random_command(struct duel *d, struct command *c)
     }
     c->tag = TAG;
     c->incarnation = 77;
+    if (c->type == COMMAND_LOSS) {
+        c->incarnation = below(d, 2) == 0 ? 77 : below(d, 8);
+        c->seq = d->oracle->totals.seq + below(d, 20) - 3;
+        if (below(d, 30) == 0) {
+            c->seq = UINT64_MAX >> below(d, 40);
+        }
+    }
 }
 
 static size_t random_batch(struct duel *d, uint8_t *out)

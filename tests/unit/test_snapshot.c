@@ -18,7 +18,7 @@
 #include "proto/base/rng.h"
 #include "proto/wire/vmid.h"
 
-enum { TAG = 0x123456, VERSION_AT = 4, VM_COUNT = 12 };
+enum { TAG = 0x123456, VERSION_AT = 4, HEAD_SIZE = 126, FOUNDED_AT = 74, VM_COUNT = 12 };
 
 static const struct slice_config roomy = {.machines_max = 4, .records_max = 64, .hash_seed = 3};
 
@@ -69,7 +69,8 @@ static struct fly_key key_of(unsigned i)
     return key;
 }
 
-/* Two machines, VMs alive and destroyed, a bound, a done and a cancelled key. */
+/* Two machines, one of them cordoned, VMs alive and destroyed, a bound, a done and a cancelled key.
+ */
 static struct slice_state *some_state(void)
 {
     struct slice_state *s = new_state(&roomy);
@@ -114,6 +115,7 @@ static struct slice_state *some_state(void)
                               .hold = hold,
                               .vm = vmid_make(7, 4)});
     add(&w, &(struct command){.type = COMMAND_CANCEL, .key = key_of(22), .subject = "bob"});
+    add(&w, &(struct command){.type = COMMAND_MACHINE_CORDON, .name = "m1"});
     apply(s, &w);
     return s;
 }
@@ -314,11 +316,12 @@ static void test_refusals(void **unused)
         int version;
         enum fly_status status;
     } rows[] = {
-        {"as it was", {.machines_max = 4, .records_max = 64}, 1, FLY_OK},
-        {"more memory", {.machines_max = 9, .records_max = 640}, 1, FLY_OK},
-        {"fewer machines", {.machines_max = 3, .records_max = 64}, 1, FLY_RESOURCE_EXHAUSTED},
-        {"fewer records", {.machines_max = 4, .records_max = 63}, 1, FLY_RESOURCE_EXHAUSTED},
-        {"a newer version", {.machines_max = 4, .records_max = 64}, 2, FLY_UNIMPLEMENTED},
+        {"as it was", {.machines_max = 4, .records_max = 64}, 2, FLY_OK},
+        {"more memory", {.machines_max = 9, .records_max = 640}, 2, FLY_OK},
+        {"fewer machines", {.machines_max = 3, .records_max = 64}, 2, FLY_RESOURCE_EXHAUSTED},
+        {"fewer records", {.machines_max = 4, .records_max = 63}, 2, FLY_RESOURCE_EXHAUSTED},
+        {"a newer version", {.machines_max = 4, .records_max = 64}, 3, FLY_UNIMPLEMENTED},
+        {"a version that never was", {.machines_max = 4, .records_max = 64}, 0, FLY_DATA_LOSS},
     };
     struct slice_state *s = some_state();
     size_t size;
@@ -338,12 +341,53 @@ static void test_refusals(void **unused)
     free(s);
 }
 
+/* What a node wrote before there were cordons: the same bytes without a machine's last one,
+ * and without founding time and losses in the head. */
+static void test_version_1(void **unused)
+{
+    struct slice_state *s = some_state();
+    struct slice_state *old = new_state(&roomy);
+    size_t size;
+    uint8_t *data = encode(s, &size);
+    size_t at = HEAD_SIZE;
+
+    (void)unused;
+    assert_true(slice_machine_at(s, 1)->cordoned);
+    for (unsigned i = 0; i < 2; i++) {
+        at += 4;
+        at += 1 + (size_t)data[at];         /* name */
+        at += 1 + (size_t)data[at] + 4 + 8; /* region, cores, memory */
+        assert_int_equal(data[at], i);      /* cordoned */
+        memmove(data + at, data + at + 1, --size - at);
+    }
+    size -= 8 + 8 * SLICE_LOST_MAX;
+    memmove(data + FOUNDED_AT, data + FOUNDED_AT + 8 + 8 * SLICE_LOST_MAX, size - FOUNDED_AT);
+    data[VERSION_AT] = 1;
+    assert_int_equal(snapshot_decode(old, data, size, NULL), FLY_OK);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_false(slice_machine_at(old, i)->cordoned);
+        assert_int_equal(slice_machine_at(old, i)->cores, 16);
+        assert_int_equal(slice_machine_at(old, i)->cores_used, slice_machine_at(s, i)->cores_used);
+    }
+    assert_true(slice_totals(s)->founded_ms > 0);
+    assert_int_equal(slice_totals(old)->founded_ms, 0);
+    assert_int_equal(slice_totals(old)->records, slice_totals(s)->records);
+    check_invariants(old);
+    check_fixed_point(old);
+    data[VERSION_AT] = 2;
+    assert_int_equal(try_decode(data, size), FLY_DATA_LOSS);
+    free(data);
+    free(old);
+    free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),       cmocka_unit_test(test_empty),
         cmocka_unit_test(test_every_truncation), cmocka_unit_test(test_every_flip),
         cmocka_unit_test(test_garbage),          cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_version_1),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
