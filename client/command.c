@@ -153,6 +153,25 @@ static void put_line(const char *key, const char *value)
     (void)printf("%-9s  %s\n", key, clean);
 }
 
+void command_age_text(uint64_t age_ms, char out[static COMMAND_AGE_TEXT])
+{
+    uint64_t s = age_ms / 1000;
+
+    if (age_ms >= INT64_MAX) {
+        (void)snprintf(out, COMMAND_AGE_TEXT, "ever");
+    } else {
+        (void)snprintf(out, COMMAND_AGE_TEXT, "%llu %s",
+                       (unsigned long long)(s < 120      ? s
+                                            : s < 7200   ? s / 60
+                                            : s < 172800 ? s / 3600
+                                                         : s / 86400),
+                       s < 120      ? "s"
+                       : s < 7200   ? "min"
+                       : s < 172800 ? "h"
+                                    : "d");
+    }
+}
+
 void command_size_text(uint32_t cores, uint64_t memory_bytes, char out[static COMMAND_SIZE_TEXT])
 {
     char memory[FLY_TIME_TEXT_SIZE];

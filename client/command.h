@@ -79,6 +79,11 @@ enum fly_status command_try(struct command *command, const struct rpc_method *me
                             const ProtobufCMessage *request, struct rpc_reply *reply,
                             struct failure *failure);
 
+/* A picture older than this is shown with its age: three of the stream's heartbeats. */
+enum { COMMAND_STALE_MS = 3000, COMMAND_AGE_TEXT = 32 };
+/* "12 s", "3 min", "5 h", "2 d"; "ever" for what was never heard. */
+void command_age_text(uint64_t age_ms, char out[static COMMAND_AGE_TEXT]);
+
 /* "4 cores, 6 GB" */
 enum { COMMAND_SIZE_TEXT = 64 };
 void command_size_text(uint32_t cores, uint64_t memory_bytes, char out[static COMMAND_SIZE_TEXT]);
@@ -102,6 +107,9 @@ command_main command_status;
 command_main command_destroy;
 command_main command_cancel;
 command_main command_watch;
+command_main command_members;
+command_main command_slice;
+command_main command_join_token;
 command_main command_token;
 command_main command_version;
 

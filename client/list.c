@@ -9,7 +9,7 @@
 #include "proto/base/check.h"
 #include "proto/base/time.h"
 
-enum { KEY_REGION = 1, KEY_STATE, PAGE_SIZE = 1000 };
+enum { KEY_REGION = 1, KEY_STATE, PAGE_SIZE = 1000, PAGES_MAX = 1 << 20 };
 
 static const struct argp_option options[] = {
     {"region", KEY_REGION, "CODE", 0, "Only of this region", 0},
@@ -43,10 +43,26 @@ static void take(int key, const char *value, void *user)
     }
 }
 
+enum { SLICE_SIZE = 16, MISSING_MAX = 64 };
+
 struct shown {
     struct table *table; /* or */
     json_t *array;
+    char missing[MISSING_MAX][SLICE_SIZE]; /* slices that did not answer, each once */
+    size_t missing_count;
 };
+
+static void add_missing(struct shown *shown, const char *slice)
+{
+    for (size_t i = 0; i < shown->missing_count; i++) {
+        if (strncmp(shown->missing[i], slice, SLICE_SIZE - 1) == 0) {
+            return;
+        }
+    }
+    if (shown->missing_count < MISSING_MAX) {
+        (void)snprintf(shown->missing[shown->missing_count++], SLICE_SIZE, "%s", slice);
+    }
+}
 
 static void put_vm(struct shown *shown, const Fly__V1__Vm *vm)
 {
@@ -70,6 +86,7 @@ static void put_vm(struct shown *shown, const Fly__V1__Vm *vm)
 static int fetch(struct command *command, const struct input *input, struct shown *shown)
 {
     Fly__V1__ListRequest request = FLY__V1__LIST_REQUEST__INIT;
+    unsigned pages = 0;
     int code = EXIT_DONE;
 
     request.region = (char *)(uintptr_t)input->region;
@@ -83,10 +100,13 @@ static int fetch(struct command *command, const struct input *input, struct show
             for (size_t i = 0; i < page->n_vms; i++) {
                 put_vm(shown, page->vms[i]);
             }
+            for (size_t i = 0; i < page->n_unreachable; i++) {
+                add_missing(shown, page->unreachable[i]);
+            }
             next = page->next;
         }
         rpc_reply_fini(&reply);
-        if (next != 0 && next <= request.after) {
+        if (next != 0 && (next == request.after || ++pages == PAGES_MAX)) {
             command_say(command, "the edge's pages do not advance: the list is not complete");
             return EXIT_ERROR;
         }
@@ -103,7 +123,8 @@ int command_list(int argc, char **argv)
     struct input input = {.state = FLY__V1__VM_STATE__VM_STATE_NONE};
     const struct command_spec spec = {
         .name = "flyrpc list",
-        .doc = "Lists the VMs that are not destroyed, or those in one state.",
+        .doc = "Lists the VMs that are not destroyed, or those in one state.\v"
+               "When a slice does not answer, shows the others' VMs and exits 75.",
         .options = options,
         .take = take,
         .user = &input,
@@ -127,5 +148,10 @@ int command_list(int argc, char **argv)
         table_print(shown.table, stdout);
     }
     table_destroy(shown.table);
+    for (size_t i = 0; code != EXIT_ERROR && i < shown.missing_count; i++) {
+        command_say(&command, "not complete: slice %s does not answer, its VMs are missing here",
+                    shown.missing[i]);
+        code = code == EXIT_DONE ? EXIT_TRY_AGAIN : code;
+    }
     return command_end(&command, code);
 }

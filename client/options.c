@@ -308,7 +308,7 @@ static void put_help(const char *name, const char *doc, const struct command_ent
 {
     (void)printf("Usage: %s COMMAND [OPTION...]\n%s\n\nCommands:\n", name, doc);
     for (size_t i = 0; i < count; i++) {
-        (void)printf("  %-10s %s\n", entries[i].name, entries[i].help);
+        (void)printf("  %-11s %s\n", entries[i].name, entries[i].help);
     }
     (void)printf("\n'%s COMMAND --help' says more about each.\n", name);
 }

@@ -48,6 +48,15 @@ static void take(int key, const char *value, void *user)
                   value);
 }
 
+/* "SIN~" for one whose picture is old, and afterwards what the mark means. */
+static void mark_stale(const Fly__V1__Region *region, char *code, size_t max, uint64_t *oldest_ms)
+{
+    bool stale = region->stale_ms > COMMAND_STALE_MS;
+
+    (void)snprintf(code, max, "%s%s", region->code, stale ? "~" : "");
+    *oldest_ms = region->stale_ms > *oldest_ms ? region->stale_ms : *oldest_ms;
+}
+
 static void put_table(Fly__V1__Region *const *regions, size_t count)
 {
     static const struct table_column columns[] = {{"CODE", false},
@@ -57,10 +66,12 @@ static void put_table(Fly__V1__Region *const *regions, size_t count)
                                                   {"CORES FREE/TOTAL", true},
                                                   {"MEMORY FREE/TOTAL", true}};
     struct table *table = table_create(columns, FLY_ARRAY_COUNT(columns));
+    uint64_t oldest_ms = 0;
 
     FLY_CHECK(table != NULL);
     for (size_t i = 0; i < count; i++) {
         const Fly__V1__Region *region = regions[i];
+        char code[64];
         char machines[16];
         char cores[48];
         char memory_free[FLY_TIME_TEXT_SIZE];
@@ -72,11 +83,18 @@ static void put_table(Fly__V1__Region *const *regions, size_t count)
         fly_size_format(region->memory_free_bytes, memory_free);
         fly_size_format(region->memory_total_bytes, memory_total);
         (void)snprintf(memory, sizeof memory, "%s/%s", memory_free, memory_total);
-        FLY_CHECK(table_add(table, (const char *const[]){region->code, region->city, region->status,
+        mark_stale(region, code, sizeof code, &oldest_ms);
+        FLY_CHECK(table_add(table, (const char *const[]){code, region->city, region->status,
                                                          machines, cores, memory}));
     }
     table_print(table, stdout);
     table_destroy(table);
+    if (oldest_ms > COMMAND_STALE_MS) {
+        char age[COMMAND_AGE_TEXT];
+        command_age_text(oldest_ms, age);
+        (void)printf("~ not all of its owners were heard of lately (%s): free may have changed\n",
+                     age);
+    }
 }
 
 static void put_json(Fly__V1__Region *const *regions, size_t count)

@@ -1,5 +1,6 @@
 #include "client/lib/shape.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -31,6 +32,22 @@ const char *shape_vm_state(uint32_t state)
         }
     }
     return "unknown";
+}
+
+const char *shape_member_state(const Fly__V1__Member *member)
+{
+    switch ((int)member->state) {
+    case FLY__V1__MEMBER_STATE__MEMBER_ALIVE:
+        return member->serving ? "alive" : "stalled";
+    case FLY__V1__MEMBER_STATE__MEMBER_SUSPECT:
+        return "suspect";
+    case FLY__V1__MEMBER_STATE__MEMBER_DEAD:
+        return "dead";
+    case FLY__V1__MEMBER_STATE__MEMBER_LEFT:
+        return "left";
+    default:
+        return "unknown";
+    }
 }
 
 bool shape_vm_state_find(const char *name, uint32_t *out)
@@ -125,6 +142,97 @@ json_t *shape_region(const Fly__V1__Region *region)
     put(&object, "cores_free", number(region->cores_free));
     put(&object, "memory_total_bytes", number(region->memory_total_bytes));
     put(&object, "memory_free_bytes", number(region->memory_free_bytes));
+    put(&object, "stale_ms", number(region->stale_ms));
+    return object;
+}
+
+static json_t *texts(char *const *items, size_t count)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < count && array != NULL; i++) {
+        if (json_array_append_new(array, shape_text(items[i])) != 0) {
+            json_decref(array);
+            array = NULL;
+        }
+    }
+    return array;
+}
+
+static json_t *slices_of(const Fly__V1__Member *member)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < member->n_slices && array != NULL; i++) {
+        json_t *object = json_object();
+        put(&object, "slice", shape_text(member->slices[i]->slice));
+        put(&object, "epoch", number(member->slices[i]->epoch));
+        if (json_array_append_new(array, object) != 0) {
+            json_decref(array);
+            array = NULL;
+        }
+    }
+    return array;
+}
+
+json_t *shape_member(const Fly__V1__Member *member)
+{
+    json_t *object = json_object();
+
+    put(&object, "id", shape_text(member->id));
+    put(&object, "name", shape_text(member->name));
+    put(&object, "region", text_or_null(member->region));
+    put(&object, "roles", texts(member->roles, member->n_roles));
+    put(&object, "state", json_string(shape_member_state(member)));
+    put(&object, "serving", json_boolean(member->serving));
+    put(&object, "since_ms", number(member->since_ms));
+    put(&object, "gossip", text_or_null(member->gossip));
+    put(&object, "rpc", text_or_null(member->rpc));
+    put(&object, "pub", text_or_null(member->pub));
+    put(&object, "slices", slices_of(member));
+    put(&object, "generation", number(member->generation));
+    put(&object, "version", number(member->version));
+    put(&object, "software", text_or_null(member->version_text));
+    put(&object, "self", json_boolean(member->self));
+    put(&object, "notes", texts(member->notes, member->n_notes));
+    return object;
+}
+
+json_t *shape_slice(const Fly__V1__SliceInfo *slice)
+{
+    json_t *object = json_object();
+    char incarnation[17];
+
+    /* as cursors have it: JSON's numbers cannot hold it */
+    (void)snprintf(incarnation, sizeof incarnation, "%016llx",
+                   (unsigned long long)slice->incarnation);
+    put(&object, "slice", shape_text(slice->slice));
+    put(&object, "owner", text_or_null(slice->owner));
+    put(&object, "state", shape_text(slice->state));
+    put(&object, "reason", text_or_null(slice->reason));
+    put(&object, "incarnation", json_string(incarnation));
+    put(&object, "seq", number(slice->seq));
+    put(&object, "stale_ms", number(slice->stale_ms));
+    put(&object, "machines", number(slice->machines));
+    put(&object, "cordoned", number(slice->cordoned));
+    put(&object, "cores_total", number(slice->cores_total));
+    put(&object, "cores_free", number(slice->cores_free));
+    put(&object, "memory_total_bytes", number(slice->memory_total_bytes));
+    put(&object, "memory_free_bytes", number(slice->memory_free_bytes));
+    return object;
+}
+
+json_t *shape_join_token(const Fly__V1__JoinTokenInfo *token, const char *state)
+{
+    json_t *object = json_object();
+
+    put(&object, "id", shape_text(token->id));
+    put(&object, "roles", texts(token->roles, token->n_roles));
+    put(&object, "state", json_string(state));
+    put(&object, "used", number(token->used));
+    put(&object, "uses_left", number(token->uses_left));
+    put(&object, "created_at", time_of(token->created_at_ms));
+    put(&object, "expires_at", time_of(token->expires_at_ms));
     return object;
 }
 

@@ -1,5 +1,6 @@
 /*
- * shape - the JSON and the words of regions, VMs, events and errors: a contract with programs.
+ * shape - the JSON and the words of regions, VMs, events, members, slices and errors: a contract
+ * with programs.
  *
  * Strings are cleaned (text.h) on the way. Every json_t is the caller's; NULL: no memory.
  */
@@ -10,6 +11,7 @@
 #include <stdint.h>
 
 #include "client/lib/session.h"
+#include "fly/v1/admin.pb-c.h"
 
 json_t *shape_text(const char *text);
 json_t *shape_region(const Fly__V1__Region *region);
@@ -17,11 +19,17 @@ json_t *shape_vm(const Fly__V1__Vm *vm);
 /* incarnation: its text in the stream's cursors. cursor: where to resume after this event; NULL:
  * not known, left out. */
 json_t *shape_event(const Fly__V1__Event *event, const char *incarnation, const char *cursor);
+json_t *shape_member(const Fly__V1__Member *member);
+json_t *shape_slice(const Fly__V1__SliceInfo *slice);
+/* `state`: valid, expired, used or revoked, as the caller's clock has it. */
+json_t *shape_join_token(const Fly__V1__JoinTokenInfo *token, const char *state);
 /* {"error": {"code", "reason", "message", "retryable", "hint"}} */
 json_t *shape_error(const struct failure *failure);
 
 /* "started"; "unknown" for numbers of a newer server. */
 const char *shape_vm_state(uint32_t state);
+/* "alive", "stalled" (alive, but its node does not serve), "suspect", "dead", "left", "unknown". */
+const char *shape_member_state(const Fly__V1__Member *member);
 /* By name, any case; false when there is no such state. */
 bool shape_vm_state_find(const char *name, uint32_t *out);
 /* "vm_started", "machine_added" … */

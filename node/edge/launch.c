@@ -145,23 +145,6 @@ static void finish_vm(struct launch *l, const struct owner_answer *a, uint32_t s
     finish(l, LAUNCH_OK, a->code);
 }
 
-static void widen_room(struct owner_room *room, const struct owner_room *seen)
-{
-    room->machines += seen->machines;
-    room->cordoned += seen->cordoned;
-    room->fits_empty |= seen->fits_empty;
-    if (seen->cores_max > room->cores_max) {
-        room->cores_max = seen->cores_max;
-    }
-    if (seen->memory_max_bytes > room->memory_max_bytes) {
-        room->memory_max_bytes = seen->memory_max_bytes;
-    }
-    if (seen->cores_free_max > room->cores_free_max) {
-        room->cores_free_max = seen->cores_free_max;
-        room->memory_free_max_bytes = seen->memory_free_max_bytes;
-    }
-}
-
 /* Asks the next candidate that is not home to hold; none left: there is no room. */
 static void next_hold(struct launch *l, int64_t now_ms)
 {
@@ -238,7 +221,7 @@ static void at_open(struct launch *l, const struct owner_answer *a, int64_t now_
     if (a->code == OWNER_BOUND) {
         close_bound(l, &a->hold, now_ms);
     } else if (a->code == OWNER_ELSEWHERE) {
-        widen_room(&l->result.room, &a->room);
+        room_widen(&l->result.room, &a->room);
         next_hold(l, now_ms);
     } else if (a->code == OWNER_REFUSED) {
         refused(l, a, now_ms);
@@ -261,7 +244,7 @@ static void at_hold(struct launch *l, const struct owner_answer *a, int64_t now_
         return;
     }
     if (a->code == OWNER_ELSEWHERE) {
-        widen_room(&l->result.room, &a->room);
+        room_widen(&l->result.room, &a->room);
     }
     l->next_candidate++;
     next_hold(l, now_ms);
@@ -358,6 +341,7 @@ void launch_receive(struct launch *l, const struct owner_answer *answer, int64_t
         return;
     }
     l->waiting = false;
+    l->not_sent = 0;
     switch (l->at) {
     case LAUNCH_AT_OPEN:
         at_open(l, answer, now_ms);
@@ -417,6 +401,11 @@ void launch_not_sent(struct launch *l, uint64_t ticket, int64_t now_ms)
     l->result.text = "the owner cannot be reached";
     if (l->at == LAUNCH_AT_CLOSE) {
         doubt(l); /* not ours, but whoever bound the key may still get a VM */
+    }
+    bool undecided = l->at == LAUNCH_AT_OPEN && !l->spec.cancel && !l->doubt_open && !l->doubt_hold;
+    if (undecided && ++l->not_sent == LAUNCH_NOT_SENT_MAX) {
+        finish_without(l, OWNER_REFUSED); /* a fresh key goes to another home at once */
+        return;
     }
     again_or_next(l, now_ms);
 }

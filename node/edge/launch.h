@@ -13,8 +13,9 @@
  * key. An Open with commit that was not answered leaves a doubt until the key has its VM, is
  * cancelled, or was bound elsewhere durably; a Bind or Commit of a hold leaves one until the VM is
  * there or the hold is DEAD. In doubt, every other end is UNKNOWN. One call is under way at a time;
- * Done and the close of a hold that is not needed go off the path. Relies on the channel: a call is
- * delivered at most once (it may be late, or lost).
+ * Done and the close of a hold that is not needed go off the path. A launch whose home cannot be
+ * reached for certain, and that left no doubt, ends NOT_DONE after some 50 ms: UNAVAILABLE. Relies
+ * on the channel: a call is delivered at most once (it may be late, or lost).
  *
  * The spec's words are the caller's: this machine moves them, it does not judge them. Pure.
  */
@@ -33,7 +34,8 @@ enum {
     LAUNCH_TRIES_MAX = 64, /* calls on the path; past it the launch ends */
     LAUNCH_PAUSE_MS = 5,   /* first pause before the same call again; doubles, with jitter */
     LAUNCH_PAUSE_MAX_MS = 200,
-    LAUNCH_CALL_MS = 1000, /* an answer that takes longer counts as lost */
+    LAUNCH_CALL_MS = 1000,   /* an answer that takes longer counts as lost */
+    LAUNCH_NOT_SENT_MAX = 4, /* Opens in a row that certainly did not leave: home is not there */
 };
 
 /* A call that the machine wants made: owner_call to the owner of slice `to`. `ticket` is set by the
@@ -93,7 +95,8 @@ struct launch {
     enum launch_step_name at;
     uint32_t home;
     uint32_t next_candidate;
-    bool waiting;    /* for the answer to `ticket` */
+    bool waiting;      /* for the answer to `ticket` */
+    uint32_t not_sent; /* in a row, at OPEN without doubt */
     bool doubt_open; /* an Open with commit (or a Cancel) left and was not answered, or is another's
                       */
     bool doubt_hold; /* a Bind or Commit of our hold left: only VM or DEAD settles it */

@@ -240,6 +240,51 @@ void owner_stop(struct owner *o, enum fly_status status, const char *text)
     }
 }
 
+/* What leads the slice, or ends the quarantine: nobody's call. */
+static bool is_ours(const struct flight *f)
+{
+    return f->command.type == COMMAND_FOUND || f->command.type == COMMAND_LEAD ||
+           f->command.type == COMMAND_LOSS;
+}
+
+void owner_quarantine(struct owner *o, enum fly_status status, const char *text)
+{
+    FLY_CHECK(status != FLY_OK);
+    if (!fly_copy_string(o->quarantine_text, sizeof o->quarantine_text, text)) {
+        o->quarantine_text[0] = '\0';
+    }
+    o->quarantine_status = status;
+    for (uint32_t i = 0; i < o->config.flights_max; i++) {
+        struct flight *f = &o->book.flights[i];
+        if (f->state == FLIGHT_FREE || is_ours(f)) {
+            continue;
+        }
+        for (uint32_t w = 0; w < f->waiter_count; w++) {
+            const struct waiter *waiter = &f->waiters[w];
+            if (f->state == FLIGHT_PROPOSED) {
+                (void)owner_answer_new(o, waiter->ticket, waiter->kind, OWNER_UNKNOWN);
+                o->counters.answers_unknown++;
+            } else {
+                owner_answer_refused(o, waiter->ticket, waiter->kind, status, o->quarantine_text);
+            }
+        }
+        f->waiter_count = 0;
+        if (f->state != FLIGHT_PROPOSED) {
+            book_drop(&o->book, f);
+        }
+    }
+}
+
+void owner_release_quarantine(struct owner *o)
+{
+    o->quarantine_status = FLY_OK;
+}
+
+const char *owner_quarantined(const struct owner *o)
+{
+    return o->quarantine_status == FLY_OK ? NULL : o->quarantine_text;
+}
+
 void owner_lead(struct owner *o, uint64_t term, uint64_t found_incarnation, struct owner_now now)
 {
     const struct slice_totals *sum = slice_totals(o->state);
@@ -317,7 +362,7 @@ static void land(struct owner *o, struct flight *f, const struct slice_result *r
         const struct waiter *w = &f->waiters[i];
         if (w->kind == OWNER_MACHINE) {
             owner_answer_machine(o, w, r->code);
-        } else if ((w->kind == OWNER_DONE || w->kind == OWNER_RELEASE) &&
+        } else if ((w->kind == OWNER_DONE || w->kind == OWNER_RELEASE || w->kind == OWNER_LOSS) &&
                    (r->code == SLICE_OK || r->code == SLICE_REPLAYED)) {
             (void)owner_answer_new(o, w->ticket, w->kind, OWNER_DONE_OK);
         } else if (w->kind == OWNER_CLOSE && !became_vm(o, r)) {
@@ -347,6 +392,9 @@ enum fly_status owner_apply(struct owner *o, const uint8_t *data, size_t size,
         retain_start(&o->retain, seq_before);
     }
     for (uint32_t i = 0; i < e->event_count; i++) {
+        if (e->events[i].seq != o->retain.last + 1) { /* behind an accepted loss */
+            retain_start(&o->retain, e->events[i].seq - 1);
+        }
         retain_add(&o->retain, &e->events[i]);
     }
     if (e->head.boot != o->config.boot || o->stopped) {

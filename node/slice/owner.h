@@ -76,6 +76,15 @@ bool owner_ready(const struct owner *o);
  * answered UNKNOWN, every later call REFUSED with `status`. For good. */
 void owner_stop(struct owner *o, enum fly_status status, const char *text);
 
+/* This owner may not speak (standing.h): until it is released every call but LOSS is REFUSED with
+ * `status` and a copy of `text`, which lives until the next quarantine. Holds end, what waits for
+ * the log is REFUSED, what is proposed is UNKNOWN to its callers. It may lead meanwhile. Again:
+ * another reason. */
+void owner_quarantine(struct owner *o, enum fly_status status, const char *text);
+void owner_release_quarantine(struct owner *o);
+/* Why not; NULL: it speaks. For marking what is read from it meanwhile. */
+const char *owner_quarantined(const struct owner *o);
+
 /* Takes one call; its answer comes out of owner_next_answer, once, now or later. */
 void owner_call(struct owner *o, const struct owner_call *call, struct owner_now now);
 

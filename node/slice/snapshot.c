@@ -11,7 +11,7 @@
 enum {
     VERSION = 2,
     VERSION_FIRST = 1,
-    HEAD_BYTES = 128,
+    HEAD_BYTES = 160,
     MACHINE_BYTES_MAX = 128,
     RECORD_BYTES_MAX = 512
 };
@@ -48,6 +48,10 @@ static void put_head(struct fly_writer *w, const struct slice_core *core)
     fly_put_u64(w, sum->boot);
     fly_put_u64(w, (uint64_t)sum->slice_ms);
     fly_put_u64(w, (uint64_t)sum->wall_ms);
+    fly_put_u64(w, (uint64_t)sum->founded_ms);
+    for (unsigned i = 0; i < SLICE_LOST_MAX; i++) {
+        fly_put_u64(w, sum->lost[i]);
+    }
     fly_put_u32(w, sum->purged_mint_s);
     fly_put_u32(w, sum->machines);
     fly_put_u32(w, sum->records);
@@ -148,6 +152,10 @@ static enum fly_status get_head(struct fly_reader *r, unsigned *version, struct 
     sum->boot = fly_get_u64(r);
     sum->slice_ms = (int64_t)fly_get_u64(r);
     sum->wall_ms = (int64_t)fly_get_u64(r);
+    sum->founded_ms = *version >= 2 ? (int64_t)fly_get_u64(r) : 0;
+    for (unsigned i = 0; i < SLICE_LOST_MAX && *version >= 2; i++) {
+        sum->lost[i] = fly_get_u64(r);
+    }
     sum->purged_mint_s = fly_get_u32(r);
     sum->machines = fly_get_u32(r);
     sum->records = fly_get_u32(r);

@@ -23,6 +23,20 @@
  * A broken connection ends every call in flight with UNAVAILABLE; nothing reconnects or retries
  * here, because only the caller knows what may be done twice: see rpc_reply.sent.
  *
+ * Threads. rpc_channel_open, _close, _call, rpc_stream_next and rpc_channel_settle block: never on
+ * a loop, an nng thread or the timer thread. A loop uses rpc_channel_start_open, _start and
+ * _release, which return at once. All callbacks run on nng threads or the timer thread, several at
+ * a time for different channels: they must not wait; they may start and cancel calls, and release a
+ * channel. What each started channel tells, in this order:
+ *
+ *     opened(NULL)      once, when calls can be made             or  opened(refusal), and no more
+ *     done              once for each call
+ *     closed            once: the connection is gone, each call has ended, nothing more will come
+ *
+ * rpc_channel_release may be called at any time, once, in a callback too. It hastens the end (calls
+ * end with CANCELLED, so does an opening), it does not silence it: what the callbacks point to may
+ * go after the last of them, and the channel itself goes when it was released and has told all.
+ *
  * The process must not fork() without exec after the first call (nng refuses).
  */
 #ifndef FLY_RPC_CHANNEL_H
@@ -36,15 +50,35 @@
 #include "proto/base/status.h"
 #include "proto/rpc/batch.h"
 #include "proto/rpc/method.h"
+#include "proto/rpc/tls.h"
 #include "proto/wire/frame.h"
 
 struct rpc_channel;
 struct rpc_stream;
 
+enum { RPC_HELLO_MAX = 8 * 1024 };
+
+/* Copied, with what it points to, before the opening function returns. */
 struct rpc_channel_config {
-    const char *url;            /* tcp://ADDRESS:PORT (numeric) or ipc:///path */
-    struct fly_bytes hello;     /* payload of HELLO: a packed fly.v1.Hello; may be empty */
-    int64_t connect_timeout_ms; /* for all of rpc_channel_open; 0: 5,000 */
+    const char *url;           /* tcp://ADDRESS:PORT, tls+tcp://ADDRESS:PORT or ipc:///path */
+    const struct rpc_tls *tls; /* for tls+tcp:// */
+    struct fly_bytes hello;    /* payload of HELLO: a packed fly.v1.Hello; may be empty */
+
+    void *user; /* of the callbacks here; each of them may be NULL */
+    /* Makes HELLO's payload instead, when the server's nonce is known: a proof covers both. Returns
+     * its size; 0 gives up (FAILED_PRECONDITION). */
+    size_t (*hello_make)(void *user, const uint8_t client_nonce[static FRAME_NONCE_SIZE],
+                         const uint8_t server_nonce[static FRAME_NONCE_SIZE], uint8_t *out,
+                         size_t max);
+    /* Looks at HELLO's answer before the channel counts as open. Other than FLY_OK: cut, and
+     * refused with that. */
+    enum fly_status (*hello_check)(void *user, const uint8_t client_nonce[static FRAME_NONCE_SIZE],
+                                   const uint8_t server_nonce[static FRAME_NONCE_SIZE],
+                                   struct fly_bytes reply, struct fly_error *error);
+    /* See the top: only for a channel that was opened. */
+    void (*closed)(void *user);
+
+    int64_t connect_timeout_ms; /* for all of the opening; 0: 5,000 */
     int64_t keepalive_ms;       /* PING after so much silence, dead after twice that; 0: 10,000 */
     uint32_t calls_max;         /* in flight; 0: 1,024; the server's own limit counts too */
     uint32_t frame_max;         /* largest frame taken; 0: 1 MiB */
@@ -93,9 +127,27 @@ enum fly_status rpc_channel_open(struct rpc_channel **out, const struct rpc_chan
 enum fly_status rpc_channel_open_detailed(struct rpc_channel **out,
                                           const struct rpc_channel_config *config,
                                           struct rpc_reply *refusal);
+/* Runs once. `refusal` is NULL: calls can be made. Otherwise it says why not, is lent, and the
+ * channel is only to be released. */
+typedef void rpc_opened(void *user, struct rpc_channel *channel, struct rpc_reply *refusal);
+
+/*
+ * The same without waiting: `opened` will run, and may have run before this returns. *out is to be
+ * released (or closed) in every case that returns FLY_OK. Other than that nothing was begun:
+ * INVALID_ARGUMENT (url, limits, PEM), RESOURCE_EXHAUSTED.
+ */
+enum fly_status rpc_channel_start_open(struct rpc_channel **out,
+                                       const struct rpc_channel_config *config, rpc_opened *opened,
+                                       void *user, struct fly_error *error);
+/* Closes and frees without waiting: see the top. Its streams must have been closed before. NULL is
+ * fine. */
+void rpc_channel_release(struct rpc_channel *channel);
+/* Waits until every channel that was released has been freed: at the end of a process. */
+void rpc_channel_settle(void);
+
 /* The server's answer to HELLO (a packed fly.v1.HelloReply); lives as long as the channel. */
 struct fly_bytes rpc_channel_hello(const struct rpc_channel *channel);
-/* Connected, and the server has not said that it goes away. */
+/* Open, connected, and the server has not said that it goes away. */
 bool rpc_channel_alive(struct rpc_channel *channel);
 /* Ends calls in flight with CANCELLED (their callbacks have run on return) and frees the channel;
  * its streams must have been closed before. NULL is fine. Blocks; never on an nng thread. */

@@ -274,6 +274,9 @@ enum fly_status channel_start(struct rpc_channel *channel, const struct ending_t
     struct call_slot *slot = NULL;
 
     FLY_CHECK(request->descriptor == target->method->request);
+    if (atomic_load(&channel->phase) != CHANNEL_OPEN) {
+        return fly_error_set(error, FLY_UNAVAILABLE, "the channel is not open");
+    }
     if (o->timeout_ms < 0) {
         return fly_error_set(error, FLY_DEADLINE_EXCEEDED, "the deadline passed before the call");
     }

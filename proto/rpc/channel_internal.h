@@ -1,6 +1,11 @@
 /*
- * channel_internal - what channel.c (opening, closing), channel_call.c (the call table) and
- * stream.c share. Nobody else includes it.
+ * channel_internal - what channel_open.c (dialling, HELLO), channel.c (events, the end),
+ * channel_call.c (the call table) and stream.c share. Nobody else includes it.
+ *
+ * References: the owner's (until release), the dialling's, the transport's (until it is disposed),
+ * that of a `closed` to be told. The last one frees, on the timer thread, where the channel's own
+ * timer cannot be firing. Dialling, giving up and releasing all happen on the timer thread, one
+ * after the other; only HELLO's answer and the end of the connection come from nng's.
  *
  * A call's slot is taken from its start until the server's END: a call that ended here first (its
  * deadline, a cancel) is ABANDONED until then, so that no number is ever used for two calls at
@@ -10,6 +15,8 @@
 #define FLY_RPC_CHANNEL_INTERNAL_H
 
 #include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 
 #include "proto/rpc/channel.h"
 #include "proto/rpc/link.h"
@@ -38,8 +45,10 @@ struct call_slot {
     uint64_t position;   /* of its REQ among all bytes of the connection */
 };
 
+enum channel_phase { CHANNEL_OPENING, CHANNEL_OPEN, CHANNEL_REFUSED };
+
 struct rpc_channel {
-    struct rpc_link link; /* its lock guards the next block */
+    struct rpc_link link; /* without a transport while dialling; its lock guards the next block */
     struct rpc_timer timer;
     int64_t next_due_ms; /* the timer comes at this time at the latest */
     int64_t keepalive_ms;
@@ -49,19 +58,47 @@ struct rpc_channel {
     uint32_t free_first;
     uint32_t streams; /* open ones */
     bool closed;
-    bool closing; /* by rpc_channel_close */
+    bool closing; /* by its owner */
     bool going_away;
 
-    pthread_mutex_t wait_lock; /* of whoever waits in open and close; guards the rest */
-    pthread_cond_t changed;    /* on CLOCK_MONOTONIC */
-    bool greeted;
-    bool refused;
-    bool gone;     /* closed, and every call was told */
-    bool disposed; /* the transport is no more */
-    struct rpc_reply refusal;
-    uint8_t *hello;
+    atomic_uint references;
+    atomic_int phase; /* enum channel_phase; left once, by whoever tells `opened` */
+    struct rpc_job release_job;
+    struct rpc_job closed_job;
+    struct rpc_job free_job;
+    sem_t *freed; /* somebody waits in rpc_channel_close */
+
+    /* of the opening */
+    struct rpc_channel_config config; /* without what its pointers pointed to, but for `greeting` */
+    rpc_opened *opened;
+    void *opened_user;
+    struct transport_dial *dial; /* the timer thread's, once it is begun */
+    int64_t open_deadline_ms;
+    uint8_t *greeting; /* config.hello */
+    uint8_t *hello;    /* the server's answer; set before CHANNEL_OPEN */
     size_t hello_size;
 };
+
+/* channel.c */
+void channel_jobs_init(struct rpc_channel *channel);
+void channel_drop(struct rpc_channel *channel);
+/* Frees the memory, and that is all. */
+void channel_free(struct rpc_channel *channel);
+struct transport_config channel_transport_config(const struct rpc_channel *channel);
+/* Takes the transport over and begins to talk. */
+void channel_greet(struct rpc_channel *channel, struct transport *transport);
+
+/* channel_open.c */
+/* Ends the opening; false: it has ended already. The first reason counts, what follows is its
+ * consequence. `reply` is finished in every case. */
+bool channel_refuse(struct rpc_channel *channel, struct rpc_reply *reply);
+bool channel_refuse_text(struct rpc_channel *channel, enum fly_status status, const char *text);
+/* The server's preface, and its answer to HELLO. False: to be cut. */
+bool channel_say_hello(struct rpc_channel *channel);
+bool channel_on_hello(struct rpc_channel *channel, const struct frame *frame);
+/* On the timer thread: opens no more (for this reason, if it still did), and the connection ends.
+ */
+void channel_give_up(struct rpc_channel *channel, enum fly_status status, const char *text);
 
 /* reply.c */
 void reply_set(struct rpc_reply *reply, enum fly_status status, bool sent, const char *text,

@@ -96,11 +96,12 @@ enum fly_status rpc_server_create(struct rpc_server **out, const struct rpc_serv
     }
     transport = rpc_link_transport_config(filled.out_max, true);
     for (size_t i = 0; i < filled.url_count && status == FLY_OK; i++) {
-        status = transport_listen(&server->listeners[i], filled.urls[i], &transport,
+        status = transport_listen(&server->listeners[i], filled.urls[i], filled.tls, &transport,
                                   server_conn_accept, server, error);
         server->listener_count += status == FLY_OK ? 1 : 0;
     }
     server->config.urls = NULL;
+    server->config.tls = NULL;
     if (status != FLY_OK) {
         rpc_server_destroy(server);
         return status;
@@ -197,6 +198,7 @@ struct rpc_server_counters rpc_server_counters(struct rpc_server *server)
         .refused = atomic_load(&s->refused),
         .hellos_refused = atomic_load(&s->hellos_refused),
         .handshakes_late = atomic_load(&s->handshakes_late),
+        .tls_failed = atomic_load(&s->tls_failed),
         .keepalives_lost = atomic_load(&s->keepalives_lost),
         .violations = atomic_load(&s->violations),
         .oversize = atomic_load(&s->oversize),

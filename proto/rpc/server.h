@@ -55,6 +55,7 @@
 #include "proto/base/status.h"
 #include "proto/rpc/batch.h"
 #include "proto/rpc/method.h"
+#include "proto/rpc/tls.h"
 #include "proto/wire/frame.h"
 
 struct rpc_server;
@@ -64,8 +65,10 @@ struct rpc_call;
 enum { RPC_SERVER_URLS_MAX = 8, RPC_REMOTE_SIZE = 64 };
 
 struct rpc_server_config {
-    const char *const *urls; /* tcp://ADDRESS:PORT (numeric; port 0: any) or ipc:///path */
+    /* [tls+]tcp://ADDRESS:PORT (numeric; port 0: any) or ipc:///path */
+    const char *const *urls;
     size_t url_count;
+    const struct rpc_tls *tls;               /* for tls+tcp://, with a certificate; not kept */
     const struct rpc_method *const *methods; /* borrowed for the server's life */
     size_t method_count;
 
@@ -99,6 +102,7 @@ struct rpc_server_counters {
     uint64_t refused;     /* connections over the limit */
     uint64_t hellos_refused;
     uint64_t handshakes_late; /* closed on the handshake deadline */
+    uint64_t tls_failed;      /* ended by TLS: no handshake, or bytes that it did not believe */
     uint64_t keepalives_lost; /* closed on silence, or on a reader that stopped */
     uint64_t violations;      /* closed on a frame that no client of ours sends */
     uint64_t oversize;        /* of them: a frame over frame_max */
@@ -141,6 +145,10 @@ struct rpc_server_counters rpc_server_counters(struct rpc_server *server);
 struct fly_bytes rpc_hello_bytes(const struct rpc_hello *hello);
 /* "127.0.0.1:40312", "[::1]:40312" or "ipc": for logs and limits. Valid until it is answered. */
 const char *rpc_hello_remote(const struct rpc_hello *hello);
+/* Of the two prefaces, FRAME_NONCE_SIZE each: what proofs in HELLO and its answer cover. Valid
+ * until it is answered. */
+const uint8_t *rpc_hello_client_nonce(const struct rpc_hello *hello);
+const uint8_t *rpc_hello_server_nonce(const struct rpc_hello *hello);
 /* Exactly one of the two, once. `reply` is copied. `peer` is yours: rpc_call_peer gives it back,
  * on_peer_gone ends it (even if the connection had died already). NULL: nobody — only RPC_OPEN
  * methods run, the others are refused with UNAUTHENTICATED. Calls that waited are dispatched

@@ -117,6 +117,16 @@ const char *rpc_hello_remote(const struct rpc_hello *hello)
     return transport_remote(hello->conn->link.transport);
 }
 
+const uint8_t *rpc_hello_client_nonce(const struct rpc_hello *hello)
+{
+    return hello->conn->link.theirs.nonce;
+}
+
+const uint8_t *rpc_hello_server_nonce(const struct rpc_hello *hello)
+{
+    return hello->conn->link.ours.nonce;
+}
+
 /* Under the lock, which it gives up in between: what waited goes out in its order. What arrives
  * meanwhile still waits behind it, as the state says ASKING until the queue is empty. */
 static void release_queue(struct server_conn *conn)
@@ -232,6 +242,9 @@ static void on_closed(struct rpc_link *link)
     struct server_conn *conn = conn_of(link);
     struct rpc_server *server = conn->server;
 
+    if (transport_tls_failure(link->transport) != NULL) {
+        stat_add(&server->stats.tls_failed);
+    }
     (void)pthread_mutex_lock(&server->lock);
     fly_list_drop(&conn->node);
     server->connection_count--;

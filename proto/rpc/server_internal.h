@@ -26,9 +26,9 @@ struct method_entry {
 };
 
 struct server_stats {
-    atomic_uint_fast64_t accepted, refused, hellos_refused, handshakes_late, keepalives_lost,
-        violations, oversize, calls, calls_active, calls_finished, malformed, unknown_methods,
-        unauthenticated, excess, late, cancelled, orphaned, stale;
+    atomic_uint_fast64_t accepted, refused, hellos_refused, handshakes_late, tls_failed,
+        keepalives_lost, violations, oversize, calls, calls_active, calls_finished, malformed,
+        unknown_methods, unauthenticated, excess, late, cancelled, orphaned, stale;
 };
 
 struct rpc_server {

@@ -102,6 +102,10 @@ enum fly_status rpc_stream_open(struct rpc_stream **out, struct rpc_channel *cha
     struct ending_target target = {.method = method, .stream = stream};
 
     FLY_CHECK((method->flags & RPC_STREAM) != 0);
+    if (atomic_load(&channel->phase) != CHANNEL_OPEN) {
+        free(stream);
+        return fly_error_set(error, FLY_UNAVAILABLE, "the channel is not open");
+    }
     if (stream == NULL) {
         return fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "out of memory");
     }

@@ -11,8 +11,11 @@
 #include "proto/base/clock.h"
 
 static struct {
-    pthread_mutex_t lifecycle; /* held while the thread is made or joined */
+    pthread_mutex_t lifecycle; /* held while the thread is made or joined; guards these */
+    pthread_cond_t settled;
     unsigned holders;
+    unsigned put_off; /* of the holders */
+    bool running;
 
     pthread_mutex_t lock; /* all below */
     pthread_cond_t fired;
@@ -26,6 +29,7 @@ static struct {
     int fd;
     pthread_t thread;
 } timers = {.lifecycle = PTHREAD_MUTEX_INITIALIZER,
+            .settled = PTHREAD_COND_INITIALIZER,
             .lock = PTHREAD_MUTEX_INITIALIZER,
             .fired = PTHREAD_COND_INITIALIZER,
             .jobs_end = &timers.jobs};
@@ -171,7 +175,23 @@ static enum fly_status start_thread(struct fly_error *error)
         return fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "thread: %s", strerror(failure));
     }
     (void)pthread_setname_np(timers.thread, "rpc:timer");
+    timers.running = true;
     return FLY_OK;
+}
+
+static void stop_thread(void)
+{
+    (void)pthread_mutex_lock(&timers.lock);
+    timers.stopping = true;
+    wake_thread();
+    (void)pthread_mutex_unlock(&timers.lock);
+    (void)pthread_join(timers.thread, NULL);
+    FLY_CHECK(timers.count == 0);
+    (void)close(timers.fd);
+    free(timers.heap);
+    timers.heap = NULL;
+    timers.max = 0;
+    timers.running = false;
 }
 
 enum fly_status rpc_timer_hold(struct fly_error *error)
@@ -179,7 +199,7 @@ enum fly_status rpc_timer_hold(struct fly_error *error)
     enum fly_status status = FLY_OK;
 
     (void)pthread_mutex_lock(&timers.lifecycle);
-    if (timers.holders == 0) {
+    if (!timers.running) {
         status = start_thread(error);
     }
     timers.holders += status == FLY_OK ? 1 : 0;
@@ -192,16 +212,37 @@ void rpc_timer_release(void)
     (void)pthread_mutex_lock(&timers.lifecycle);
     FLY_CHECK(timers.holders > 0);
     if (--timers.holders == 0) {
-        (void)pthread_mutex_lock(&timers.lock);
-        timers.stopping = true;
-        wake_thread();
-        (void)pthread_mutex_unlock(&timers.lock);
-        (void)pthread_join(timers.thread, NULL);
-        FLY_CHECK(timers.count == 0);
-        (void)close(timers.fd);
-        free(timers.heap);
-        timers.heap = NULL;
-        timers.max = 0;
+        stop_thread();
+    }
+    (void)pthread_mutex_unlock(&timers.lifecycle);
+}
+
+void rpc_timer_put_off(void)
+{
+    (void)pthread_mutex_lock(&timers.lifecycle);
+    timers.put_off++;
+    FLY_CHECK(timers.put_off <= timers.holders);
+    (void)pthread_mutex_unlock(&timers.lifecycle);
+}
+
+void rpc_timer_release_here(void)
+{
+    (void)pthread_mutex_lock(&timers.lifecycle);
+    FLY_CHECK(timers.put_off > 0);
+    timers.put_off--;
+    timers.holders--;
+    (void)pthread_cond_broadcast(&timers.settled);
+    (void)pthread_mutex_unlock(&timers.lifecycle);
+}
+
+void rpc_timer_settle(void)
+{
+    (void)pthread_mutex_lock(&timers.lifecycle);
+    while (timers.put_off > 0) {
+        (void)pthread_cond_wait(&timers.settled, &timers.lifecycle);
+    }
+    if (timers.holders == 0 && timers.running) {
+        stop_thread();
     }
     (void)pthread_mutex_unlock(&timers.lifecycle);
 }

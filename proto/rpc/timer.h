@@ -32,6 +32,12 @@ struct rpc_job {
  * timer thread or nng's. RESOURCE_EXHAUSTED when the thread cannot be made. */
 enum fly_status rpc_timer_hold(struct fly_error *error);
 void rpc_timer_release(void);
+/* The same in two halves, for a holder that ends on the timer thread itself: put off (any thread),
+ * then released there. The thread stays until somebody settles, or the next last release. */
+void rpc_timer_put_off(void);
+void rpc_timer_release_here(void);
+/* Waits for every release that was put off. Blocks like rpc_timer_release. */
+void rpc_timer_settle(void);
 
 void rpc_timer_init(struct rpc_timer *timer, void (*fire)(void *user), void *user);
 /* Due at due_ms (CLOCK_BOOTTIME) at the latest: an earlier time that was set already stays.

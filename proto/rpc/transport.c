@@ -1,26 +1,23 @@
 #include "proto/rpc/transport.h"
 
 #include <arpa/inet.h>
-#include <nng/nng.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "proto/base/bytes.h"
 #include "proto/base/check.h"
-#include "proto/base/clock.h"
 #include "proto/rpc/batch.h"
 #include "proto/rpc/timer.h"
+#include "proto/rpc/transport_internal.h"
 
 enum {
     IN_SIZE = 64 * 1024,  /* touched only as far as it is used */
     OUT_SIZE = 4 * 1024,  /* the first allocation of an out-buffer */
     OUT_KEEP = 64 * 1024, /* an emptied buffer above this is given back */
     BATCH_MAX = 32,
-    ACCEPT_RETRY_MS = 100,
 };
 
 struct buffer {
@@ -36,6 +33,8 @@ struct transport {
     nng_aio *send_aio;
     atomic_uint references;
     struct transport_config config;
+    bool secure;
+    int failure; /* nng's word for the end of receiving; set before `closed` is told */
     void *user;
     struct rpc_job closed_job;
     struct rpc_job dispose_job;
@@ -57,6 +56,7 @@ struct transport {
     uint64_t mark_spent;
     uint32_t mark_number;
     bool mark_pending;
+    bool in_place; /* sends without a callback are possible */
     bool writing;
     bool started;
     bool reading; /* a receive is under way or being handled */
@@ -65,56 +65,11 @@ struct transport {
     bool room_wanted;
 };
 
-struct transport_listener {
-    nng_stream_listener *listener;
-    nng_aio *aio;
-    struct transport_config config;
-    void (*accepted)(void *user, struct transport *transport);
-    void *user;
-    struct rpc_timer retry;
-    char url[TRANSPORT_URL_SIZE];
-};
-
 static _Thread_local struct {
     unsigned depth;
     unsigned count;
     struct transport *members[BATCH_MAX];
 } batch;
-
-/* ---- addresses ---- */
-
-enum fly_status transport_url_check(const char *url, struct fly_error *error)
-{
-    char host[64] = "";
-    struct in6_addr address;
-    const char *rest = url + 6;
-    const char *colon = strrchr(url, ':');
-    bool six = strncmp(url, "tcp://[", 7) == 0;
-    int family = six ? AF_INET6 : AF_INET;
-    char *end = NULL;
-
-    if (strlen(url) >= TRANSPORT_URL_SIZE) {
-        return fly_error_set(error, FLY_INVALID_ARGUMENT, "address is too long");
-    }
-    if (strncmp(url, "ipc://", 6) == 0 && rest[0] != '\0') {
-        return FLY_OK;
-    }
-    if (strncmp(url, "tcp://", 6) != 0 || colon < rest) {
-        return fly_error_set(error, FLY_INVALID_ARGUMENT,
-                             "%s: want tcp://ADDRESS:PORT or ipc:///path", url);
-    }
-    size_t host_size = (size_t)(colon - rest) - (six ? 2 : 0);
-    if (host_size < sizeof host && (!six || colon[-1] == ']')) {
-        memcpy(host, rest + (six ? 1 : 0), host_size);
-    }
-    unsigned long port = strtoul(colon + 1, &end, 10);
-    if (inet_pton(family, host, &address) != 1 || colon[1] < '0' || colon[1] > '9' ||
-        *end != '\0' || port > UINT16_MAX) {
-        return fly_error_set(error, FLY_INVALID_ARGUMENT, "%s: want a numeric address and a port",
-                             url);
-    }
-    return FLY_OK;
-}
 
 static void describe_remote(struct transport *t)
 {
@@ -175,8 +130,8 @@ static void tell_closed(struct rpc_job *job)
     transport_drop(t);
 }
 
-/* Takes the stream over, also on failure (NULL). */
-static struct transport *transport_make(nng_stream *stream, const struct transport_config *config)
+struct transport *transport_make(nng_stream *stream, const struct transport_config *config,
+                                 unsigned kind)
 {
     struct transport *t = calloc(1, sizeof *t);
 
@@ -186,6 +141,8 @@ static struct transport *transport_make(nng_stream *stream, const struct transpo
     }
     t->stream = stream;
     t->config = *config;
+    t->secure = (kind & TRANSPORT_SECURE) != 0;
+    t->in_place = kind == TRANSPORT_ACCEPTED;
     atomic_init(&t->references, 1);
     t->dispose_job.run = dispose;
     t->closed_job.run = tell_closed;
@@ -199,7 +156,8 @@ static struct transport *transport_make(nng_stream *stream, const struct transpo
         free_parts(t);
         return NULL;
     }
-    /* nng clears it on streams unless told; a unix socket has none */
+    /* nng clears it on streams unless told. A unix socket has none, and a TLS stream takes no
+     * options: its dialer or listener was told already */
     (void)nng_stream_set_bool(stream, NNG_OPT_TCP_NODELAY, true);
     describe_remote(t);
     return t;
@@ -215,6 +173,13 @@ void transport_drop(struct transport *t)
     if (atomic_fetch_sub_explicit(&t->references, 1, memory_order_acq_rel) == 1) {
         rpc_job_post(&t->dispose_job);
     }
+}
+
+const char *transport_tls_failure(const struct transport *t)
+{
+    bool tls = t->failure == NNG_EPEERAUTH || t->failure == NNG_ECRYPTO;
+
+    return tls ? nng_strerror(t->failure) : NULL;
 }
 
 const char *transport_remote(const struct transport *t)
@@ -357,16 +322,20 @@ static size_t waiting(const struct transport *t)
 static void on_received(void *arg)
 {
     struct transport *t = arg;
-    bool alive = nng_aio_result(t->recv_aio) == 0;
+    size_t count = nng_aio_count(t->recv_aio);
+    /* TLS may succeed with nothing: at its end, where it would go on doing so, or for empty
+     * records, which nobody of ours sends */
+    bool alive = nng_aio_result(t->recv_aio) == 0 && count > 0;
 
+    t->failure = nng_aio_result(t->recv_aio);
     if (alive) {
-        size_t count = nng_aio_count(t->recv_aio);
         t->in.size += count;
         (void)atomic_fetch_add_explicit(&t->bytes_in, count, memory_order_relaxed);
         alive = hand_over(t);
     }
     transport_lock(t);
     alive = alive && !t->closing;
+    t->in_place = !t->secure;
     bool hold_back = alive && t->config.hold_back && waiting(t) > t->config.out_max / 2;
     bool first = !alive && !t->closing;
     t->closing = t->closing || !alive;
@@ -467,7 +436,7 @@ static bool take_out(struct transport *t)
     struct buffer empty = t->sending;
 
     t->spent += cost;
-    if (!t->mark_pending && t->spent - t->read_by_peer > TRANSPORT_INLINE_MAX / 2) {
+    if (t->in_place && !t->mark_pending && t->spent - t->read_by_peer > TRANSPORT_INLINE_MAX / 2) {
         uint8_t *room = buffer_extend(&t->out, TRANSPORT_MARK_SIZE);
         if (room != NULL) {
             t->reserved += TRANSPORT_MARK_SIZE;
@@ -480,7 +449,7 @@ static bool take_out(struct transport *t)
     t->out = empty;
     t->sent = 0;
     t->writing = true;
-    return t->spent - t->read_by_peer <= TRANSPORT_INLINE_MAX;
+    return t->in_place && t->spent - t->read_by_peer <= TRANSPORT_INLINE_MAX;
 }
 
 /* False: the stream was shut. */
@@ -615,188 +584,4 @@ void rpc_batch_end(void)
         transport_drop(t);
     }
     batch.depth = 0;
-}
-
-/* ---- dialling ---- */
-
-struct dialling {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    bool done;
-};
-
-static void on_dialled(void *arg)
-{
-    struct dialling *d = arg;
-
-    (void)pthread_mutex_lock(&d->lock);
-    d->done = true;
-    (void)pthread_cond_signal(&d->changed);
-    (void)pthread_mutex_unlock(&d->lock);
-}
-
-/* Dials with an aio that the dialler's closing ends, never a timeout or a cancel of its own. */
-static int dial_wait(nng_stream_dialer *dialer, nng_aio *aio, struct dialling *d,
-                     int64_t timeout_ms)
-{
-    struct timespec until;
-    int failure = 0;
-
-    FLY_CHECK(clock_gettime(CLOCK_MONOTONIC, &until) == 0);
-    until.tv_sec += (time_t)(timeout_ms / 1000);
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    nng_stream_dialer_dial(dialer, aio);
-    (void)pthread_mutex_lock(&d->lock);
-    while (!d->done && failure == 0) {
-        failure = pthread_cond_timedwait(&d->changed, &d->lock, &until);
-    }
-    bool late = !d->done;
-    (void)pthread_mutex_unlock(&d->lock);
-    if (late) {
-        nng_stream_dialer_close(dialer);
-    }
-    nng_aio_wait(aio);
-    return late && nng_aio_result(aio) != 0 ? NNG_ETIMEDOUT : nng_aio_result(aio);
-}
-
-enum fly_status transport_dial(struct transport **out, const char *url, int64_t timeout_ms,
-                               const struct transport_config *config, struct fly_error *error)
-{
-    struct dialling d = {.lock = PTHREAD_MUTEX_INITIALIZER};
-    pthread_condattr_t attributes;
-    nng_stream_dialer *dialer = NULL;
-    nng_aio *aio = NULL;
-    enum fly_status status = transport_url_check(url, error);
-
-    if (status != FLY_OK) {
-        return status;
-    }
-    (void)pthread_condattr_init(&attributes);
-    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&d.changed, &attributes);
-    (void)pthread_condattr_destroy(&attributes);
-    int failure = nng_stream_dialer_alloc(&dialer, url);
-    failure = failure != 0 ? failure : nng_aio_alloc(&aio, on_dialled, &d);
-    if (failure == 0) {
-        (void)nng_stream_dialer_set_bool(dialer, NNG_OPT_TCP_NODELAY, true);
-        failure = dial_wait(dialer, aio, &d, timeout_ms);
-    }
-    if (failure == NNG_ETIMEDOUT) {
-        status = fly_error_set(error, FLY_DEADLINE_EXCEEDED, "%s: no connection within %lld ms",
-                               url, (long long)timeout_ms);
-    } else if (failure != 0) {
-        status = fly_error_set(error, FLY_UNAVAILABLE, "%s: %s", url, nng_strerror(failure));
-    } else {
-        *out = transport_make(nng_aio_get_output(aio, 0), config);
-        if (*out == NULL) {
-            status = fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "%s: out of memory", url);
-        }
-    }
-    nng_aio_free(aio); /* waits for the callback, which uses d */
-    nng_stream_dialer_free(dialer);
-    (void)pthread_cond_destroy(&d.changed);
-    return status;
-}
-
-/* ---- listening ---- */
-
-static void accept_next(void *user)
-{
-    struct transport_listener *l = user;
-
-    nng_stream_listener_accept(l->listener, l->aio);
-}
-
-static void on_accepted(void *arg)
-{
-    struct transport_listener *l = arg;
-    int failure = nng_aio_result(l->aio);
-
-    if (failure == NNG_ECLOSED || failure == NNG_ECANCELED) {
-        return;
-    }
-    if (failure != 0) {
-        /* out of descriptors, or a peer that left again: not at once, it would spin */
-        (void)rpc_timer_arm(&l->retry, fly_clock_boot_ms() + ACCEPT_RETRY_MS);
-        return;
-    }
-    struct transport *t = transport_make(nng_aio_get_output(l->aio, 0), &l->config);
-    if (t != NULL) {
-        l->accepted(l->user, t);
-    }
-    accept_next(l);
-}
-
-static int listen_start(struct transport_listener *l, const char *url)
-{
-    int port = 0;
-    int failure = nng_stream_listener_alloc(&l->listener, url);
-
-    failure = failure != 0 ? failure : nng_aio_alloc(&l->aio, on_accepted, l);
-    if (failure != 0) {
-        return failure;
-    }
-    (void)nng_stream_listener_set_bool(l->listener, NNG_OPT_TCP_NODELAY, true);
-    failure = nng_stream_listener_listen(l->listener);
-    (void)fly_copy_string(l->url, sizeof l->url, url);
-    if (failure == 0 &&
-        nng_stream_listener_get_int(l->listener, NNG_OPT_TCP_BOUND_PORT, &port) == 0) {
-        (void)snprintf(l->url, sizeof l->url, "%.*s:%d", (int)(strrchr(url, ':') - url), url, port);
-    }
-    return failure;
-}
-
-enum fly_status transport_listen(struct transport_listener **out, const char *url,
-                                 const struct transport_config *config,
-                                 void (*accepted)(void *user, struct transport *transport),
-                                 void *user, struct fly_error *error)
-{
-    enum fly_status status = transport_url_check(url, error);
-    struct transport_listener *l = NULL;
-
-    if (status != FLY_OK) {
-        return status;
-    }
-    l = calloc(1, sizeof *l);
-    if (l == NULL) {
-        return fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "%s: out of memory", url);
-    }
-    l->config = *config;
-    l->accepted = accepted;
-    l->user = user;
-    rpc_timer_init(&l->retry, accept_next, l);
-    int failure = listen_start(l, url);
-    if (failure != 0) {
-        transport_listener_destroy(l);
-        return fly_error_set(error, FLY_UNAVAILABLE, "%s: %s", url, nng_strerror(failure));
-    }
-    accept_next(l);
-    *out = l;
-    return FLY_OK;
-}
-
-const char *transport_listener_url(const struct transport_listener *l)
-{
-    return l->url;
-}
-
-void transport_listener_close(struct transport_listener *l)
-{
-    nng_stream_listener_close(l->listener);
-}
-
-void transport_listener_destroy(struct transport_listener *l)
-{
-    if (l->listener != NULL) {
-        nng_stream_listener_close(l->listener);
-    }
-    if (l->aio != NULL) {
-        nng_aio_stop(l->aio); /* its callback may still arm the timer: first this, then that */
-    }
-    rpc_timer_stop(&l->retry);
-    nng_aio_free(l->aio);
-    nng_stream_listener_free(l->listener);
-    free(l);
 }

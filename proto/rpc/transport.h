@@ -1,8 +1,9 @@
 /*
  * transport - bytes over nng streams: dial, listen, read, and the combining writer.
  *
- * The only room that calls nng, so that another nng (or none) is a change of one file; its types
- * stay inside. What it does with nng 1.5.2, and why, is in reference/rpc.md:
+ * The only room that calls nng (transport.c: a connection; transport_dial.c: how it comes about),
+ * so that another nng (or none) is a change of two files; its types stay inside. What it does with
+ * nng 1.5.2, and why, is in reference/rpc.md:
  *
  * - One receive is always under way (unless reading is held back); its callback hands over what
  *   came, flushes what that produced, and arms the next.
@@ -12,6 +13,12 @@
  *   surely fits the socket's send buffer (TRANSPORT_INLINE_MAX): the peer's answers to marks tell
  *   how far it has read. Past that, an aio with a callback takes over: a reader that stopped
  *   costs memory up to out_max, but never a thread.
+ * - Not in place before the first bytes came, when we dialled: nng's poller hears the hang-up of a
+ *   socket that only begins to connect, asks for its error, finds none yet and calls it connected;
+ *   a send would wait for the real answer, which may never come.
+ * - Never in place over TLS: a send larger than nng's 16 KiB of ciphertext, or before the handshake
+ *   is done, goes on only when another of nng's few task threads runs, and all of them could be
+ *   waiting like that.
  * - No aio is ever cancelled, timed out, stopped or freed on an nng thread: disposal runs on the
  *   timer thread.
  */
@@ -23,8 +30,10 @@
 #include <stdint.h>
 
 #include "proto/base/status.h"
+#include "proto/rpc/tls.h"
 
 struct transport;
+struct transport_dial;
 struct transport_listener;
 
 enum {
@@ -61,16 +70,27 @@ struct transport_config {
                        that both hold back can wait for each other for ever) */
 };
 
-/* INVALID_ARGUMENT unless tcp:// with a numeric address and a port, or ipc:// with a path. */
+/* INVALID_ARGUMENT unless tcp:// or tls+tcp:// with a numeric address and a port, or ipc:// with a
+ * path. */
 enum fly_status transport_url_check(const char *url, struct fly_error *error);
 
-/* Connects within timeout_ms. The transport has one reference and has not started. Blocks. */
-enum fly_status transport_dial(struct transport **out, const char *url, int64_t timeout_ms,
-                               const struct transport_config *config, struct fly_error *error);
+/* On the timer thread: a transport that has one reference and has not started, or why not. */
+typedef void transport_dialled(void *user, struct transport *transport,
+                               const struct fly_error *why);
+
+/*
+ * Begins to connect; `dialled` runs once. Returns at once. tls+tcp:// is connected when TCP is: TLS
+ * shakes hands with the first bytes. INVALID_ARGUMENT: url or PEM; nothing was begun then.
+ */
+enum fly_status transport_dial(struct transport_dial **out, const char *url,
+                               const struct rpc_tls *tls, const struct transport_config *config,
+                               transport_dialled *dialled, void *user, struct fly_error *error);
+/* Gives up: `dialled` follows soon. Only before it, and only on the timer thread. */
+void transport_dial_stop(struct transport_dial *dial);
 
 /* `accepted` runs on an nng thread with a transport that has one reference, given away. */
 enum fly_status transport_listen(struct transport_listener **out, const char *url,
-                                 const struct transport_config *config,
+                                 const struct rpc_tls *tls, const struct transport_config *config,
                                  void (*accepted)(void *user, struct transport *transport),
                                  void *user, struct fly_error *error);
 /* The url with the port that was bound. */
@@ -91,6 +111,9 @@ void transport_hold(struct transport *transport);
 void transport_drop(struct transport *transport);
 /* "127.0.0.1:40312", "[::1]:40312" or "ipc". */
 const char *transport_remote(const struct transport *transport);
+
+/* In `closed` and later: what TLS says, if it is why the connection ended; else NULL. */
+const char *transport_tls_failure(const struct transport *transport);
 
 /* The one lock of a connection: out-buffer and whatever the user keeps beside it. */
 void transport_lock(struct transport *transport);

@@ -68,7 +68,9 @@ enum owner_call_kind {
     OWNER_CANCEL,   /* at home: nothing will ever come of this key */
     OWNER_DESTROY,
     OWNER_RELEASE, /* at home: the VM elsewhere is gone */
-    OWNER_MACHINE, /* inventory, see `machine_change`: the slice's own node only */
+    /* The slice's own node only: */
+    OWNER_MACHINE, /* inventory, see `machine_change` */
+    OWNER_LOSS,    /* what others saw of this log and is not here is given up; ends a quarantine */
 };
 
 struct owner_call {
@@ -87,6 +89,8 @@ struct owner_call {
     uint64_t memory_bytes;
     char name[FLY_NAME_SIZE]; /* OPEN HOLD: VM's, may be empty; MACHINE: the machine's */
     enum owner_machine_change machine_change; /* MACHINE */
+    uint64_t incarnation;                     /* LOSS: standing_loss() */
+    uint64_t seq;
 };
 
 enum owner_code {
@@ -97,7 +101,7 @@ enum owner_code {
     OWNER_VM_ELSEWHERE, /* key became VM `vm_id` in another slice */
     OWNER_DEAD,         /* COMMIT, CLOSE: no VM came of this hold and none ever will */
     OWNER_CANCELLED,    /* key is cancelled for good */
-    OWNER_DONE_OK,      /* DONE, RELEASE, MACHINE: recorded */
+    OWNER_DONE_OK,      /* DONE, RELEASE, MACHINE, LOSS: recorded */
     OWNER_BUSY,         /* another try with this key is under way: ask again */
     OWNER_KEY_REUSED,
     OWNER_KEY_EXPIRED, /* too old; COMMIT, CLOSE: what came of the hold is forgotten, not dead */
@@ -118,6 +122,9 @@ struct owner_room {
     uint64_t memory_free_max_bytes;
     bool fits_empty; /* some machine could hold the spec if it were empty */
 };
+
+/* The union of two rooms: the larger of each, as one answer tells of several owners. */
+void room_widen(struct owner_room *room, const struct owner_room *seen);
 
 struct owner_answer {
     uint64_t ticket;

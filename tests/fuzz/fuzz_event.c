@@ -71,6 +71,34 @@ static void body_again(const struct event *event)
     FLY_CHECK(event_encode(&back, second) == size && memcmp(first, second, size) == 0);
 }
 
+static void same_machine(const msgpack_object *map, const struct event_machine *machine)
+{
+    FLY_CHECK(map->type == MSGPACK_OBJECT_MAP);
+    same_text(map, 1, machine->name);
+    same_text(map, 2, machine->region);
+    same_number(map, 3, machine->cores);
+    same_number(map, 4, machine->memory_bytes);
+    same_number(map, 5, machine->cores_free);
+    same_number(map, 6, machine->memory_free_bytes);
+    same_number(map, 7, machine->cordoned);
+    same_number(map, 8, machine->removed);
+}
+
+static void machine_again(const struct event_machine *machine)
+{
+    uint8_t bytes[EVENT_HEAD_BYTES_MAX + EVENT_BODY_BYTES_MAX];
+    struct event_message message;
+    struct event_machine back;
+    size_t size = event_state_head_encode(1, 2, 3, 3, 1, bytes);
+    uint8_t *body = bytes + size;
+
+    size += event_machine_encode(machine, body);
+    FLY_CHECK(event_message_decode(bytes, size, &message, NULL) == FLY_OK);
+    FLY_CHECK(event_message_next_machine(&message, &back));
+    FLY_CHECK(event_machine_encode(&back, body) == size - (size_t)(body - bytes));
+    FLY_CHECK(strcmp(back.name, machine->name) == 0 && back.removed == machine->removed);
+}
+
 static void unpack_all(const uint8_t *data, size_t size, msgpack_unpacked *unpacked)
 {
     size_t offset = 0;
@@ -97,6 +125,7 @@ static void try_body(const uint8_t *data, size_t size)
 static void try_message(const uint8_t *data, size_t size)
 {
     struct event_message message;
+    struct event_machine machine;
     struct event event;
     msgpack_unpacked unpacked;
     uint32_t count = 0;
@@ -115,6 +144,11 @@ static void try_message(const uint8_t *data, size_t size)
         FLY_CHECK(event.seq == message.from + count);
         same_body(&events->via.array.ptr[count], &event);
         body_again(&event);
+        count++;
+    }
+    while (event_message_next_machine(&message, &machine)) {
+        same_machine(&events->via.array.ptr[count], &machine);
+        machine_again(&machine);
         count++;
     }
     FLY_CHECK(events == NULL ? count == 0 : events->via.array.size == count);

@@ -4,7 +4,7 @@
 
 #include "proto/base/check.h"
 
-enum { KINDS = OWNER_MACHINE + 1, CODES = OWNER_UNKNOWN + 1 };
+enum { KINDS = OWNER_LOSS + 1, CODES = OWNER_UNKNOWN + 1 };
 enum { TYPES = COMMAND_LAST + 1, RESULTS = SLICE_STALE + 1 };
 
 static uint64_t hits[COVER_COUNT];
@@ -16,7 +16,7 @@ static const char *const names[] = {COVER_LIST(COVER_NAME)};
 
 static const char *const kind_names[KINDS] = {
     "",     "OPEN",   "COMMIT",  "HOLD",    "BIND",    "CLOSE",
-    "DONE", "CANCEL", "DESTROY", "RELEASE", "MACHINE",
+    "DONE", "CANCEL", "DESTROY", "RELEASE", "MACHINE", "LOSS",
 };
 static const char *const code_names[CODES] = {
     "",          "VM",      "HELD", "ELSEWHERE",  "BOUND",       "VM_ELSEWHERE", "DEAD",
@@ -38,6 +38,7 @@ static const char *const type_names[TYPES] = {
     "RELEASE",
     "MACHINE_CORDON",
     "MACHINE_UNCORDON",
+    "LOSS",
 };
 static const char *const result_names[RESULTS] = {
     "OK",         "REPLAYED",    "BOUND",      "DONE_ELSEWHERE", "CANCELLED",

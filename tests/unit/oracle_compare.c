@@ -78,6 +78,7 @@ static const char *compare_totals(const struct slice_totals *a, const struct sli
 {
     DIFFER(tag);
     DIFFER(incarnation);
+    DIFFER(founded_ms);
     DIFFER(machines_max);
     DIFFER(records_max);
     DIFFER(seq);
@@ -89,6 +90,9 @@ static const char *compare_totals(const struct slice_totals *a, const struct sli
     DIFFER(boot);
     DIFFER(slice_ms);
     DIFFER(wall_ms);
+    for (int i = 0; i < SLICE_LOST_MAX; i++) {
+        DIFFER(lost[i]);
+    }
     DIFFER(purged_mint_s);
     return NULL;
 }

@@ -30,6 +30,7 @@
 #include "fly/v1/health.pb-c.h"
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
+#include "proto/base/rng.h"
 #include "proto/rpc/channel.h"
 #include "proto/rpc/server.h"
 

@@ -18,7 +18,7 @@
 #include "proto/base/rng.h"
 #include "proto/wire/vmid.h"
 
-enum { TAG = 0x123456, VERSION_AT = 4, HEAD_SIZE = 86, VM_COUNT = 12 };
+enum { TAG = 0x123456, VERSION_AT = 4, HEAD_SIZE = 126, FOUNDED_AT = 74, VM_COUNT = 12 };
 
 static const struct slice_config roomy = {.machines_max = 4, .records_max = 64, .hash_seed = 3};
 
@@ -341,7 +341,8 @@ static void test_refusals(void **unused)
     free(s);
 }
 
-/* What a node wrote before there were cordons: the same bytes without a machine's last one. */
+/* What a node wrote before there were cordons: the same bytes without a machine's last one,
+ * and without founding time and losses in the head. */
 static void test_version_1(void **unused)
 {
     struct slice_state *s = some_state();
@@ -359,6 +360,8 @@ static void test_version_1(void **unused)
         assert_int_equal(data[at], i);      /* cordoned */
         memmove(data + at, data + at + 1, --size - at);
     }
+    size -= 8 + 8 * SLICE_LOST_MAX;
+    memmove(data + FOUNDED_AT, data + FOUNDED_AT + 8 + 8 * SLICE_LOST_MAX, size - FOUNDED_AT);
     data[VERSION_AT] = 1;
     assert_int_equal(snapshot_decode(old, data, size, NULL), FLY_OK);
     for (unsigned i = 0; i < 2; i++) {
@@ -366,6 +369,8 @@ static void test_version_1(void **unused)
         assert_int_equal(slice_machine_at(old, i)->cores, 16);
         assert_int_equal(slice_machine_at(old, i)->cores_used, slice_machine_at(s, i)->cores_used);
     }
+    assert_true(slice_totals(s)->founded_ms > 0);
+    assert_int_equal(slice_totals(old)->founded_ms, 0);
     assert_int_equal(slice_totals(old)->records, slice_totals(s)->records);
     check_invariants(old);
     check_fixed_point(old);
