@@ -315,6 +315,9 @@ static enum fly_status node_open(struct node *n, struct fly_error *error)
     node_make_catalog(n);
     node_make_streams(n);
     node_make_front(n);
+    if (status == FLY_OK && n->run != NULL) {
+        status = node_open_peers(n, error);
+    }
     if (status == FLY_OK && n->tag != 0) {
         status = open_host(n, error);
     }
@@ -323,6 +326,9 @@ static enum fly_status node_open(struct node *n, struct fly_error *error)
     }
     if (status == FLY_OK && n->run != NULL) {
         status = node_open_gossip(n, error);
+    }
+    if (status == FLY_OK && n->run != NULL) {
+        status = node_open_admission(n, error);
     }
     return status;
 }

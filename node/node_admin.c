@@ -203,6 +203,30 @@ static void slices(struct node *n, struct rpc_call *call, struct owner_now now)
     free(messages);
 }
 
+/* --- joining, on a thread of its own --- */
+
+static void admission(struct node *n, struct rpc_call *call)
+{
+    const struct gossip_member *other = NULL;
+    struct refusal r;
+
+    if (n->admitting != NULL && n->phase < DRAINING) {
+        admitting_call(n->admitting, call);
+        return;
+    }
+    for (uint32_t i = 0; i < n->directory.member_count; i++) {
+        const struct gossip_member *m = &n->directory.members[i];
+        bool admits = (m->credential.roles & NODE_ROLE_ADMIT) != 0 && directory_serves(m);
+        other = admits && !m->self ? m : other;
+    }
+    refusal_set(&r, FLY_FAILED_PRECONDITION, FLY__V1__REASON__REASON_ROLE, false,
+                "this node admits nobody: it has no admission key");
+    if (other != NULL) {
+        (void)snprintf(r.hint, sizeof r.hint, "ask node %s, which does", other->credential.name);
+    }
+    refusal_turn_away(call, &r);
+}
+
 bool node_admin(struct node *n, struct rpc_call *call, struct owner_now now)
 {
     const struct rpc_method *method = rpc_call_method(call);
@@ -213,6 +237,8 @@ bool node_admin(struct node *n, struct rpc_call *call, struct owner_now now)
         slices(n, call, now);
     } else if (method == &rpc_slice_seen) {
         node_serve_seen(n, call);
+    } else if (admitting_serves(method)) {
+        admission(n, call);
     } else {
         return false;
     }

@@ -255,6 +255,35 @@ enum fly_status node_open_gossip(struct node *n, struct fly_error *error)
     return status;
 }
 
+enum fly_status node_open_admission(struct node *n, struct fly_error *error)
+{
+    struct config_address rpc = {.port = n->meta.rpc_port, .loopback = n->run->rpc.loopback};
+    struct admitting_config config = {.identity = &n->identity, .gossip = n->gossip};
+    char gossip[GOSSIP_ADDRESS_TEXT_SIZE];
+
+    if (!n->identity.has_admission) {
+        return FLY_OK;
+    }
+    (void)fly_copy_string(rpc.host, sizeof rpc.host, n->run->advertise);
+    gossip_address_format(&n->meta.address, gossip);
+    config.gossip_address = gossip;
+    if (!join_address_from(&rpc, &config.address)) {
+        return fly_error_set(error, FLY_INVALID_ARGUMENT, "--advertise %s: joiners could not use it",
+                             n->run->advertise);
+    }
+    return admitting_create(&n->admitting, &config, error);
+}
+
+enum fly_status node_open_peers(struct node *n, struct fly_error *error)
+{
+    enum fly_status status = peers_file_load(n->config->state, n->peers, n->seen, error);
+
+    if (status == FLY_OK) {
+        status = peers_file_create(&n->peers_file, n->config->state, n->peers, n->seen, error);
+    }
+    return status;
+}
+
 /* --- what others say --- */
 
 static void note_change(struct node *n, const struct gossip_member *m)
@@ -334,6 +363,7 @@ void node_cluster_turn(struct node *n, struct owner_now now)
         judge_slices(n, now);
     }
     node_tell(n);
+    peers_file_tick(n->peers_file, n->peers, n->seen, now.boot_ms, false);
 }
 
 int64_t node_cluster_deadline(const struct node *n)
@@ -348,6 +378,8 @@ int64_t node_cluster_deadline(const struct node *n)
 
 void node_cluster_stop(struct node *n)
 {
+    admitting_destroy(n->admitting);
+    n->admitting = NULL;
     if (n->gossip != NULL) {
         gossip_thread_destroy(n->gossip, true);
         n->gossip = NULL;
@@ -356,4 +388,8 @@ void node_cluster_stop(struct node *n)
     n->subscriber = NULL;
     feed_publisher_destroy(n->publisher);
     n->publisher = NULL;
+    if (n->peers_file != NULL) {
+        peers_file_destroy(n->peers_file, n->peers, n->seen);
+        n->peers_file = NULL;
+    }
 }

@@ -10,13 +10,17 @@
 #include <uv.h>
 
 #include "gossip/udp.h"
+#include "node/admitting.h"
+#include "node/catalog/duplicate.h"
 #include "node/catalog/peers.h"
 #include "node/catalog/seen.h"
 #include "node/config.h"
+#include "node/edge/sweep.h"
 #include "node/front.h"
 #include "node/identity.h"
 #include "node/inventory.h"
 #include "node/mailbox.h"
+#include "node/peers_file.h"
 #include "node/reconcile.h"
 #include "node/slice/standing.h"
 #include "node/streams.h"
@@ -88,7 +92,10 @@ struct node {
     struct feed_subscriber *subscriber;
     struct seen *seen;
     struct peers *peers;
-    int64_t look_ms; /* when slices are judged again */
+    struct peers_file *peers_file; /* NULL in dev */
+    int64_t look_ms;               /* when slices are judged again */
+    struct admitting *admitting;   /* NULL: this node admits nobody */
+    struct duplicate duplicate;
 
     /* node_standing.c */
     struct standing standing;
@@ -107,7 +114,9 @@ void node_make_front(struct node *n);
 /* node_cluster.c. The feed's sockets are made before any thread of the node's own, gossip last. */
 void node_make_streams(struct node *n);
 enum fly_status node_open_feed(struct node *n, struct fly_error *error);
+enum fly_status node_open_peers(struct node *n, struct fly_error *error);
 enum fly_status node_open_gossip(struct node *n, struct fly_error *error);
+enum fly_status node_open_admission(struct node *n, struct fly_error *error);
 /* Letters of the gossip and feed threads. */
 void node_members(struct node *n, struct owner_now now);
 void node_take_feed(struct node *n, void *what, struct owner_now now);
