@@ -200,6 +200,7 @@ static enum fly_status take_events(struct audit *a, const uint8_t *data, size_t 
         }
         if (status == FLY_OK && result->code == SLICE_OK) {
             take_note(a, &command);
+            a->ledger.jumps = a->ledger.jumps || command.type == COMMAND_LOSS;
         }
         if (status == FLY_OK && event != NULL) {
             const struct audit_launch launch = {&command.key, command.subject, &command.hold};
