@@ -110,19 +110,9 @@ static enum fly_status fail(struct fly_error *error, const char *url, int rv)
 
 /* --- publisher --- */
 
-/* Before a connection is ours: one too many is closed, which it takes for a broken one. */
+/* nng tells of every connection's end if it told of its coming, of those too that were refused
+ * in between: so these two numbers keep step. */
 static void pipe_comes(nng_pipe pipe, nng_pipe_ev event, void *user)
-{
-    struct feed_publisher *p = user;
-
-    (void)event;
-    if (read_count(&p->counts.opened) - read_count(&p->counts.closed) >= FEED_CONNECTIONS_MAX) {
-        add(&p->counts.refused, 1);
-        (void)nng_pipe_close(pipe);
-    }
-}
-
-static void pipe_is_there(nng_pipe pipe, nng_pipe_ev event, void *user)
 {
     struct counts *counts = user;
 
@@ -140,9 +130,20 @@ static void pipe_is_gone(nng_pipe pipe, nng_pipe_ev event, void *user)
     add(&counts->closed, 1);
 }
 
-static int count_pipes(nng_socket socket, struct counts *counts)
+static void subscriber_comes(nng_pipe pipe, nng_pipe_ev event, void *user)
 {
-    int rv = nng_pipe_notify(socket, NNG_PIPE_EV_ADD_POST, pipe_is_there, counts);
+    struct feed_publisher *p = user;
+
+    pipe_comes(pipe, event, &p->counts);
+    if (read_count(&p->counts.opened) - read_count(&p->counts.closed) > FEED_CONNECTIONS_MAX) {
+        add(&p->counts.refused, 1);
+        (void)nng_pipe_close(pipe);
+    }
+}
+
+static int count_pipes(nng_socket socket, nng_pipe_cb comes, void *user, struct counts *counts)
+{
+    int rv = nng_pipe_notify(socket, NNG_PIPE_EV_ADD_PRE, comes, user);
 
     return rv != 0 ? rv : nng_pipe_notify(socket, NNG_PIPE_EV_REM_POST, pipe_is_gone, counts);
 }
@@ -156,8 +157,7 @@ static int publisher_open(struct feed_publisher *p, const char *url)
     /* A subscriber says nothing: what it sends is not even to be allocated. */
     if ((rv = nng_socket_set_size(p->socket, NNG_OPT_RECVMAXSZ, 1)) != 0 ||
         (rv = nng_socket_set_int(p->socket, NNG_OPT_SENDBUF, FEED_SEND_QUEUE_MAX)) != 0 ||
-        (rv = nng_pipe_notify(p->socket, NNG_PIPE_EV_ADD_PRE, pipe_comes, p)) != 0 ||
-        (rv = count_pipes(p->socket, &p->counts)) != 0 ||
+        (rv = count_pipes(p->socket, subscriber_comes, p, &p->counts)) != 0 ||
         (rv = nng_listen(p->socket, url, &listener, 0)) != 0 ||
         (rv = nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port)) != 0) {
         return rv;
@@ -321,13 +321,14 @@ enum fly_status feed_subscriber_create(struct feed_subscriber **out,
 
 static int tap_options(struct tap *tap)
 {
+    struct counts *counts = &tap->subscriber->counts;
     int rv = 0;
 
     if ((rv = nng_socket_set_size(tap->socket, NNG_OPT_RECVMAXSZ, FEED_MESSAGE_MAX)) != 0 ||
         (rv = nng_socket_set_int(tap->socket, NNG_OPT_RECVBUF, FEED_RECEIVE_QUEUE_MAX)) != 0 ||
         (rv = nng_socket_set_ms(tap->socket, NNG_OPT_RECONNMINT, FEED_RECONNECT_MIN_MS)) != 0 ||
         (rv = nng_socket_set_ms(tap->socket, NNG_OPT_RECONNMAXT, FEED_RECONNECT_MAX_MS)) != 0 ||
-        (rv = count_pipes(tap->socket, &tap->subscriber->counts)) != 0) {
+        (rv = count_pipes(tap->socket, pipe_comes, counts, counts)) != 0) {
         return rv;
     }
     return nng_socket_set(tap->socket, NNG_OPT_SUB_SUBSCRIBE, "", 0);
