@@ -1,5 +1,5 @@
 /*
- * flynode - the one daemon. Subcommands: dev, check, version.
+ * flynode - the one daemon. Subcommands: dev, init, join, check, version.
  */
 #include <argp.h>
 #include <stdio.h>
@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "node/config.h"
+#include "node/founding.h"
 #include "node/node.h"
 #include "proto/base/check.h"
 
@@ -164,6 +165,8 @@ static const struct {
     const char *help;
 } commands[] = {
     {"dev", run_dev, "run everything in one process, on loopback"},
+    {"init", init_run, "make a new cluster: keys and a join token"},
+    {"join", join_run, "make this machine a node of a cluster"},
     {"check", run_check, "verify the logs of a state folder"},
     {"version", run_version, "print the version"},
 };

@@ -128,10 +128,12 @@ bool catalog_region_open(const struct catalog_region *region);
 
 /* False: the slice is not in here. */
 bool catalog_slice_sums(const struct catalog *c, uint32_t slice, struct catalog_slice_sums *out);
+/* What was set last. False: the slice is not in here. */
+bool catalog_slice_read(const struct catalog *c, uint32_t slice, struct catalog_slice_state *out);
 /* Wall time of the slice's founding; 0: not known. */
 int64_t catalog_slice_founded_ms(const struct catalog *c, uint32_t slice);
-/* The machines of a slice one after the other; *cursor starts at 0. False at the end. A machine
- * that is added or removed meanwhile may be missed; catalog_version tells. O(1) on average. */
+/* The machines of a slice one after the other; *cursor starts at 0. False at the end. When a
+ * machine comes or goes meanwhile others may be missed; catalog_version tells. O(1). */
 bool catalog_machine_next(const struct catalog *c, uint32_t slice, uint64_t *cursor,
                           struct catalog_machine *out);
 /* Slices, at most `max`, that have a machine of this name. */

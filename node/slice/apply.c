@@ -188,6 +188,7 @@ static enum slice_code apply_bind(struct step *t, const struct command *c)
     r->digest = c->digest;
     r->hold = c->hold;
     r->generation++;
+    r->created_ms = t->head->wall_ms;
     return SLICE_OK;
 }
 

@@ -112,6 +112,21 @@ bool owner_vm_at(const struct owner *o, uint32_t slot, struct vm *out)
     return true;
 }
 
+bool owner_away_at(const struct owner *o, uint32_t slot, struct key_away *out)
+{
+    const struct slice_record *r = slice_record_at(o->state, slot);
+
+    if ((r->kind != RECORD_BOUND && r->kind != RECORD_DONE) || r->expires_ms != 0) {
+        return false;
+    }
+    *out = (struct key_away){.key = r->key,
+                             .hold = r->hold,
+                             .vm = r->kind == RECORD_DONE ? r->vm : 0,
+                             .since_ms = r->created_ms};
+    memcpy(out->subject, r->subject, sizeof out->subject);
+    return true;
+}
+
 void owner_answer_record(struct owner *o, uint64_t ticket, enum owner_call_kind kind, uint32_t slot,
                          bool replayed)
 {

@@ -70,7 +70,7 @@ struct slice_record {
     enum vm_state state;
     char machine_name[FLY_NAME_SIZE];
     char region[FLY_REGION_SIZE];
-    int64_t created_ms; /* wall */
+    int64_t created_ms; /* wall; BOUND, DONE: of the bind */
     int64_t destroyed_ms;
     uint64_t seq; /* event of its last change */
     /* last life */

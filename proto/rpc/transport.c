@@ -56,6 +56,7 @@ struct transport {
     uint64_t mark_spent;
     uint32_t mark_number;
     bool mark_pending;
+    bool in_place; /* sends without a callback are possible */
     bool writing;
     bool started;
     bool reading; /* a receive is under way or being handled */
@@ -130,7 +131,7 @@ static void tell_closed(struct rpc_job *job)
 }
 
 struct transport *transport_make(nng_stream *stream, const struct transport_config *config,
-                                 bool secure)
+                                 unsigned kind)
 {
     struct transport *t = calloc(1, sizeof *t);
 
@@ -140,7 +141,8 @@ struct transport *transport_make(nng_stream *stream, const struct transport_conf
     }
     t->stream = stream;
     t->config = *config;
-    t->secure = secure;
+    t->secure = (kind & TRANSPORT_SECURE) != 0;
+    t->in_place = kind == TRANSPORT_ACCEPTED;
     atomic_init(&t->references, 1);
     t->dispose_job.run = dispose;
     t->closed_job.run = tell_closed;
@@ -333,6 +335,7 @@ static void on_received(void *arg)
     }
     transport_lock(t);
     alive = alive && !t->closing;
+    t->in_place = !t->secure;
     bool hold_back = alive && t->config.hold_back && waiting(t) > t->config.out_max / 2;
     bool first = !alive && !t->closing;
     t->closing = t->closing || !alive;
@@ -426,16 +429,14 @@ void transport_probe(struct transport *t)
     }
 }
 
-/* Makes what waits the writer's own. True when it may be sent in place: see the header. Over TLS
- * never: a send larger than nng's 16 KiB of ciphertext, or before the handshake is done, goes on
- * only when another of nng's few task threads runs, and all of them could be waiting here. */
+/* Makes what waits the writer's own. True when it may be sent in place: see the header. */
 static bool take_out(struct transport *t)
 {
     uint64_t cost = t->out.size + TRANSPORT_MARK_SIZE + TRANSPORT_SEND_COST;
     struct buffer empty = t->sending;
 
     t->spent += cost;
-    if (!t->secure && !t->mark_pending && t->spent - t->read_by_peer > TRANSPORT_INLINE_MAX / 2) {
+    if (t->in_place && !t->mark_pending && t->spent - t->read_by_peer > TRANSPORT_INLINE_MAX / 2) {
         uint8_t *room = buffer_extend(&t->out, TRANSPORT_MARK_SIZE);
         if (room != NULL) {
             t->reserved += TRANSPORT_MARK_SIZE;
@@ -448,7 +449,7 @@ static bool take_out(struct transport *t)
     t->out = empty;
     t->sent = 0;
     t->writing = true;
-    return !t->secure && t->spent - t->read_by_peer <= TRANSPORT_INLINE_MAX;
+    return t->in_place && t->spent - t->read_by_peer <= TRANSPORT_INLINE_MAX;
 }
 
 /* False: the stream was shut. */

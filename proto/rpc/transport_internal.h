@@ -9,8 +9,10 @@
 
 #include "proto/rpc/transport.h"
 
-/* Takes the stream over, also on failure (NULL). */
+enum transport_kind { TRANSPORT_ACCEPTED = 0, TRANSPORT_DIALLED = 1, TRANSPORT_SECURE = 2 };
+
+/* Takes the stream over, also on failure (NULL). `kind` is of the bits above. */
 struct transport *transport_make(nng_stream *stream, const struct transport_config *config,
-                                 bool secure);
+                                 unsigned kind);
 
 #endif

@@ -363,6 +363,7 @@ static enum slice_code bind(struct oracle *o, const struct command *c, int64_t w
     (*x)->r.digest = c->digest;
     (*x)->r.hold = c->hold;
     (*x)->r.generation++;
+    (*x)->r.created_ms = wall_ms;
     return SLICE_OK;
 }
 
