@@ -326,7 +326,8 @@ static void look_up(struct front *f, struct rpc_call *call, enum query_kind kind
     q->what.prefix = prefix;
     q->what.any_state = true;
     if (any && digits == VMID_DIGITS) {
-        q->tags[q->tag_count++] = vmid_tag(prefix);
+        q->tags[0] = vmid_tag(prefix);
+        q->tag_count = streams_find(f->config.streams, q->tags[0]) != NULL;
     } else if (any) {
         choose_slices(f, q, 0);
     }
@@ -345,7 +346,7 @@ void front_destroy_vm(struct front *f, struct rpc_call *call, struct owner_now n
     const Fly__V1__DestroyRequest *q = (const Fly__V1__DestroyRequest *)rpc_call_request(call);
     uint64_t id = 0;
 
-    if (vmid_parse(q->vm, &id)) {
+    if (vmid_parse(q->vm, &id) && streams_find(f->config.streams, vmid_tag(id)) != NULL) {
         front_destroy_begin(f, call, id, now);
     } else {
         look_up(f, call, QUERY_DESTROY, q->vm, now);

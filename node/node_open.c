@@ -27,16 +27,20 @@ static void log_warnings(const struct inventory *inventory)
 
 enum fly_status node_load_inventory(struct node *n, struct fly_error *error)
 {
-    static struct config_run told; /* with the roles and names that count */
     enum fly_status status = FLY_OK;
 
     if (n->run != NULL) {
-        told = *n->run;
+        struct config_run told = *n->run; /* with the roles and names that count */
         told.roles = n->roles;
         (void)fly_copy_string(told.name, sizeof told.name, n->name);
         (void)fly_copy_string(told.region, sizeof told.region, n->region);
+        status = bring_load(&n->inventory, n->config, &told, error);
+    } else {
+        status = inventory_load_regions(&n->inventory, n->config->regions_file, error);
+        if (status == FLY_OK) {
+            status = inventory_load_machines(&n->inventory, n->config->machines, error);
+        }
     }
-    status = bring_load(&n->inventory, n->config, n->run != NULL ? &told : NULL, error);
     log_warnings(&n->inventory);
     return status;
 }
