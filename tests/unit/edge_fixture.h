@@ -46,6 +46,7 @@ struct act {
 struct edge {
     struct rpc_server *server;
     char url[64];
+    const struct rpc_tls *tls; /* NULL: plain */
     const struct act *acts;
     size_t act_count;
     size_t at;      /* acts done */
@@ -256,6 +257,7 @@ static void start_server(struct edge *edge, const char *url)
 {
     struct fly_error error = {0};
     const struct rpc_server_config config = {
+        .tls = edge->tls,
         .urls = &url,
         .url_count = 1,
         .methods = methods,
@@ -297,16 +299,23 @@ static void *kill_and_revive(void *user)
     return NULL;
 }
 
-static void edge_start(struct edge *edge, const struct act *acts, size_t act_count)
+static void edge_start_tls(struct edge *edge, const struct act *acts, size_t act_count,
+                           const struct rpc_tls *tls)
 {
     memset(edge, 0, sizeof *edge);
+    edge->tls = tls;
     edge->acts = acts;
     edge->act_count = act_count;
     FLY_CHECK(pthread_mutex_init(&edge->lock, NULL) == 0);
     FLY_CHECK(pthread_cond_init(&edge->changed, NULL) == 0);
-    start_server(edge, "tcp://127.0.0.1:0");
+    start_server(edge, tls != NULL ? "tls+tcp://127.0.0.1:0" : "tcp://127.0.0.1:0");
     (void)fly_copy_string(edge->url, sizeof edge->url, rpc_server_url(edge->server, 0));
     FLY_CHECK(pthread_create(&edge->killer, NULL, kill_and_revive, edge) == 0);
+}
+
+static inline void edge_start(struct edge *edge, const struct act *acts, size_t act_count)
+{
+    edge_start_tls(edge, acts, act_count, NULL);
 }
 
 static void edge_stop(struct edge *edge)
