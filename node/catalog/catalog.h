@@ -123,7 +123,9 @@ uint32_t catalog_region_count(const struct catalog *c);
 const struct catalog_region *catalog_region_at(const struct catalog *c, uint32_t i);
 /* Any case; NULL: not known. O(regions). */
 const struct catalog_region *catalog_region_find(const struct catalog *c, const char *code);
-/* Its status lets new VMs in: operational or degraded, as for machines (data/README.md). */
+/* Its status is operational or degraded. A word for people, by this node's own file: hints leave
+ * other regions out, but who names one is placed there. What may not be placed on is told of
+ * machines: a key that has its VM already must be answered with it, so an edge cannot refuse. */
 bool catalog_region_open(const struct catalog_region *region);
 
 /* False: the slice is not in here. */
@@ -153,8 +155,7 @@ uint32_t catalog_slices(const struct catalog *c, const char *region, struct cata
 const struct catalog_region *catalog_nearest_fit(const struct catalog *c, const char *region,
                                                  uint32_t cores, uint64_t memory_bytes);
 /* Up to `count` (≤ CATALOG_CHOICES_MAX) slices that seem to have room for the spec, by random
- * choice among them; those whose owner is suspect or whose state is old only for want of others.
- * None in a region that is not open. */
+ * choice among them; those whose owner is suspect or whose state is old only for want of others. */
 uint32_t catalog_choose(const struct catalog *c, const char *region, uint32_t cores,
                         uint64_t memory_bytes, struct fly_rng *rng, uint32_t *out, uint32_t count);
 

@@ -224,6 +224,42 @@ static void test_open_errors(void **state)
     }
 }
 
+/* ---- HELLO over both nonces: the client says nothing but its preface first ---- */
+
+static size_t make_hello(void *user, const uint8_t client[static FRAME_NONCE_SIZE],
+                         const uint8_t server[static FRAME_NONCE_SIZE], uint8_t *out, size_t max)
+{
+    assert_true(max >= 2 * FRAME_NONCE_SIZE);
+    memcpy(out, client, FRAME_NONCE_SIZE);
+    memcpy(out + FRAME_NONCE_SIZE, server, FRAME_NONCE_SIZE);
+    memcpy(user, out, 2 * FRAME_NONCE_SIZE);
+    return 2 * FRAME_NONCE_SIZE;
+}
+
+static void test_proofs(void **state)
+{
+    struct fixture f;
+    struct rpc_channel *channel = NULL;
+    struct fly_error error;
+    uint8_t said[2 * FRAME_NONCE_SIZE] = {0};
+    struct rpc_tls tls = {.ca_pem = pem.ca, .server_name = "flylight", .verify_peer = true};
+
+    (void)state;
+    start_secure(&f, NULL);
+    struct rpc_channel_config config = {.url = rpc_server_url(f.server, 0),
+                                        .tls = &tls,
+                                        .user = said,
+                                        .hello_make = make_hello,
+                                        .connect_timeout_ms = PATIENCE_MS};
+    assert_int_equal(rpc_channel_open(&channel, &config, &error), FLY_OK);
+    assert_int_equal(rpc_channel_hello(channel).size, sizeof said); /* the fixture says it back */
+    assert_memory_equal(rpc_channel_hello(channel).data, said, sizeof said);
+    assert_memory_not_equal(said, said + FRAME_NONCE_SIZE, FRAME_NONCE_SIZE);
+    check_echo(channel, 10, 1);
+    rpc_channel_close(channel);
+    fixture_stop(&f);
+}
+
 /* ---- what is carried ---- */
 
 static void test_echo(void **state)
@@ -602,13 +638,21 @@ static void test_come_and_go(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_verify),       cmocka_unit_test(test_client_certificate),
-        cmocka_unit_test(test_settings),     cmocka_unit_test(test_open_errors),
-        cmocka_unit_test(test_echo),         cmocka_unit_test(test_both_ways_at_once),
-        cmocka_unit_test(test_in_flight),    cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_plain_client), cmocka_unit_test(test_plain_server),
-        cmocka_unit_test(test_garbage),      cmocka_unit_test(test_silent),
-        cmocka_unit_test(test_never_reads),  cmocka_unit_test(test_violations),
+        cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_client_certificate),
+        cmocka_unit_test(test_settings),
+        cmocka_unit_test(test_open_errors),
+        cmocka_unit_test(test_proofs),
+        cmocka_unit_test(test_echo),
+        cmocka_unit_test(test_both_ways_at_once),
+        cmocka_unit_test(test_in_flight),
+        cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_plain_client),
+        cmocka_unit_test(test_plain_server),
+        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_silent),
+        cmocka_unit_test(test_never_reads),
+        cmocka_unit_test(test_violations),
         cmocka_unit_test(test_come_and_go),
     };
     return cmocka_run_group_tests(tests, load_all, unload_all);
