@@ -91,8 +91,9 @@ static void put_reset(const struct command *command, const struct watching *watc
         (void)snprintf(slice, sizeof slice, "%06x", tag);
     }
     if (!command->json) {
-        command_say(command, "reset%s%s: %s; %zu VMs follow", tag != 0 ? " of slice " : "", slice,
-                    or_none(message->reset_reason), message->n_vms);
+        bool said = tag == 0 || strstr(message->reset_reason, slice) != NULL;
+        command_say(command, "reset%s%s: %s; %zu VMs follow", said ? "" : " of slice ",
+                    said ? "" : slice, or_none(message->reset_reason), message->n_vms);
         for (size_t i = 0; i < message->n_vms; i++) {
             const Fly__V1__Vm *vm = message->vms[i];
             char size[COMMAND_SIZE_TEXT];
