@@ -280,7 +280,7 @@ void gossip_leave(struct gossip *g, struct gossip_now now)
     swim_member_state(g, SWIM_SELF, GOSSIP_LEFT);
     swim_claim_raise(g);
     /* To some at once: a process that is told to stop may not have a second. */
-    uint32_t count = swim_member_choose(g, SWIM_NONE, false, to, 16);
+    uint32_t count = swim_member_choose(g, SWIM_NONE, SWIM_UP, to, 16);
     for (uint32_t i = 0; i < count; i++) {
         (void)swim_outbox_to(g, SWIM_JOB_SPREAD, to[i]);
     }

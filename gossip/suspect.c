@@ -293,10 +293,17 @@ void swim_suspect_tick(struct gossip *g)
             swim_member_state(g, slot, GOSSIP_DEAD);
             continue;
         }
-        /* Not enough: our own eyes once more, and the same question a little later. */
-        m->verdict_ms = g->now.ms + g->timing.probe_ms;
+        /* Not enough: our own eyes once more; or, when we have looked, the same words again, since
+         * views do not show who accuses whom and nobody would notice that one got lost. */
         if (!swim_suspect_is_accused_by(m, self)) {
+            m->verdict_ms = g->now.ms + g->timing.probe_ms;
             swim_probe_start(g, slot, false);
+        } else {
+            m->verdict_ms = g->now.ms + g->timing.sync_ms;
+            for (unsigned j = 0; j < m->accuser_count; j++) {
+                m->accusers[j].sends = swim_spread_limit(g);
+            }
+            swim_spread_add(g, slot);
         }
     }
 }
