@@ -290,7 +290,8 @@ static enum fly_status check_member(const struct identity *id, struct fly_error 
     if (memcmp(hash, c->tls_hash, sizeof hash) != 0) {
         return foreign(id, IDENTITY_TLS_KEY, "TLS key that " KEYFILE_CREDENTIAL " names", error);
     }
-    if (x509_verify(id->tls.ca, id->tls.certificate, &spki, false, X509_ANY_TIME, error) != FLY_OK) {
+    if (x509_verify(id->tls.ca, id->tls.certificate, &spki, false, X509_ANY_TIME, error) !=
+        FLY_OK) {
         return damaged(id->folder.dir, IDENTITY_TLS_CERTIFICATE, FLY_INVALID_ARGUMENT, error);
     }
     return FLY_OK;
@@ -464,12 +465,12 @@ static enum fly_status open_with(const char *dir, bool may_make, int64_t now_ms,
     if (sodium_init() < 0) {
         return fly_error_set(error, FLY_INTERNAL, "libsodium finds no randomness");
     }
-    enum fly_status status = may_make ? folder_make(dir, &out->folder, error)
-                                      : folder_open(dir, &out->folder, error);
+    enum fly_status status =
+        may_make ? folder_make(dir, &out->folder, error) : folder_open(dir, &out->folder, error);
     if (status == FLY_NOT_FOUND) {
-        status = fly_error_set(error, FLY_FAILED_PRECONDITION,
-                               "%s: no such folder; run `flynode init` or `flynode join` first",
-                               dir);
+        status =
+            fly_error_set(error, FLY_FAILED_PRECONDITION,
+                          "%s: no such folder; run `flynode init` or `flynode join` first", dir);
     }
     if (status == FLY_OK) {
         status = open_locked(out, may_make, now_ms, error);

@@ -130,12 +130,10 @@ enum fly_status identity_grant(const struct identity *identity, const struct ide
                                struct fly_error *error);
 /* The CA's word on another node's admission key and TLS issuer. FAILED_PRECONDITION: ca.key is not
  * here. */
-enum fly_status identity_grant_admission(const struct identity *identity,
-                                         const uint8_t key[static NODE_KEY_SIZE],
-                                         const struct x509_spki *tls_issuer, int64_t now_ms,
-                                         struct admission *out,
-                                         char certificate[static X509_CERT_TEXT_SIZE],
-                                         struct fly_error *error);
+enum fly_status
+identity_grant_admission(const struct identity *identity, const uint8_t key[static NODE_KEY_SIZE],
+                         const struct x509_spki *tls_issuer, int64_t now_ms, struct admission *out,
+                         char certificate[static X509_CERT_TEXT_SIZE], struct fly_error *error);
 
 /* Only the lock, for programs that must not run beside a node (flynode check). Makes nothing but
  * the lock file; FAILED_PRECONDITION names the process that holds it, NOT_FOUND: no such folder. */

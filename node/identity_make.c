@@ -188,8 +188,8 @@ static enum fly_status make_tls_ca(struct identity *id, int64_t now_ms, struct f
     struct x509_authority ca;
 
     memcpy(ca.key, id->ca.tls_key, sizeof ca.key);
-    enum fly_status status = x509_ca_make(
-        &ca, id->record.id, now_ms, now_ms + IDENTITY_TLS_CA_YEARS * IDENTITY_YEAR_MS, error);
+    enum fly_status status = x509_ca_make(&ca, id->record.id, now_ms,
+                                          now_ms + IDENTITY_TLS_CA_YEARS * IDENTITY_YEAR_MS, error);
     if (status == FLY_OK) {
         memcpy(id->tls.ca, ca.certificate, sizeof id->tls.ca);
         status = x509_certificate_hash(id->tls.ca, id->record.tls_ca_hash, error);
@@ -208,9 +208,9 @@ static enum fly_status admit_self(struct identity *id, int64_t now_ms, struct fl
     enum fly_status status = x509_key_spki(id->admission.tls.key, &issuer, error);
 
     if (status == FLY_OK) {
-        status = identity_grant_admission(id, id->admission.keys.public_key, &issuer, now_ms,
-                                          &id->admission.record, id->admission.tls.certificate,
-                                          error);
+        status =
+            identity_grant_admission(id, id->admission.keys.public_key, &issuer, now_ms,
+                                     &id->admission.record, id->admission.tls.certificate, error);
     }
     return status == FLY_OK ? write_admission(id, error) : status;
 }
@@ -295,8 +295,8 @@ static enum fly_status open_new(const char *dir, struct identity_files *files,
         return fly_error_set(error, FLY_INTERNAL, "libsodium finds no randomness");
     }
     enum fly_status status = folder_make(dir, &id->folder, error);
-    if (status == FLY_OK && (folder_has(&id->folder, CLUSTER_RECORD_FILE) ||
-                             folder_has(&id->folder, "slices"))) {
+    if (status == FLY_OK &&
+        (folder_has(&id->folder, CLUSTER_RECORD_FILE) || folder_has(&id->folder, "slices"))) {
         status = fly_error_set(error, FLY_ALREADY_EXISTS,
                                "%s: this folder belongs to a cluster already; use another", dir);
     }
@@ -365,9 +365,9 @@ enum fly_status identity_join_save(struct identity *identity, int64_t now_ms,
                                    struct fly_error *error)
 {
     bool admits = (identity->credential.roles & NODE_ROLE_ADMIT) != 0;
-    const struct identity_files files = {
-        .identity = identity,
-        .present = FILE_RECORD | FILES_MEMBER | (admits ? FILES_ADMISSION : 0)};
+    const struct identity_files files = {.identity = identity,
+                                         .present = FILE_RECORD | FILES_MEMBER |
+                                                    (admits ? FILES_ADMISSION : 0)};
     enum fly_status status = identity_check(&files, error);
 
     if (status == FLY_OK) {
@@ -405,10 +405,8 @@ enum fly_status identity_grant(const struct identity *identity, const struct ide
                                struct fly_error *error)
 {
     const struct admission *a = &identity->admission.record;
-    struct credential c = {.admission = *a,
-                           .roles = grant->roles,
-                           .slice_tag = grant->slice_tag,
-                           .issued_ms = now_ms};
+    struct credential c = {
+        .admission = *a, .roles = grant->roles, .slice_tag = grant->slice_tag, .issued_ms = now_ms};
 
     if (!identity->has_admission || now_ms >= a->expires_ms) {
         return fly_error_set(error, FLY_FAILED_PRECONDITION, "this node %s admit others",
@@ -430,12 +428,10 @@ enum fly_status identity_grant(const struct identity *identity, const struct ide
     return status;
 }
 
-enum fly_status identity_grant_admission(const struct identity *identity,
-                                         const uint8_t key[static NODE_KEY_SIZE],
-                                         const struct x509_spki *tls_issuer, int64_t now_ms,
-                                         struct admission *out,
-                                         char certificate[static X509_CERT_TEXT_SIZE],
-                                         struct fly_error *error)
+enum fly_status
+identity_grant_admission(const struct identity *identity, const uint8_t key[static NODE_KEY_SIZE],
+                         const struct x509_spki *tls_issuer, int64_t now_ms, struct admission *out,
+                         char certificate[static X509_CERT_TEXT_SIZE], struct fly_error *error)
 {
     struct x509_authority ca;
     struct admission a = {.roles = NODE_ROLE_ALL,

@@ -3,7 +3,7 @@
  * starts: node.json.
  *
  *   {"format":"flylight-node-1","name":"rack-7","region":"SIN","advertise":"10.0.0.7",
- *    "rpc":"tls+tcp://10.0.0.7:7401","seeds":["10.0.0.5:7400"]}
+ *    "rpc":"10.0.0.7:7401","seeds":["10.0.0.5:7400"]}
  *
  * No secret is in it. An empty member is one that was not told. Shell (jansson).
  */
@@ -21,7 +21,6 @@
 enum {
     SETTINGS_REGION_SIZE = 16,
     SETTINGS_ADDRESS_SIZE = 64,
-    SETTINGS_URL_SIZE = 96,
     SETTINGS_SEEDS_MAX = 8,
     SETTINGS_FILE_MAX = 4096,
 };
@@ -30,7 +29,7 @@ struct node_settings {
     char name[NODE_NAME_SIZE];
     char region[SETTINGS_REGION_SIZE];
     char advertise[SETTINGS_ADDRESS_SIZE]; /* numeric address, no port */
-    char rpc[SETTINGS_URL_SIZE];           /* where it takes RPC: tcp:// or tls+tcp:// */
+    char rpc[SETTINGS_ADDRESS_SIZE]; /* where it takes RPC, "10.0.0.7:7401": flag --rpc of run */
     uint8_t seed_count;
     char seeds[SETTINGS_SEEDS_MAX][SETTINGS_ADDRESS_SIZE]; /* gossip, "10.0.0.5:7400" */
 };

@@ -238,14 +238,14 @@ static X509 *make(const struct form *form, EVP_PKEY *subject, X509 *issuer, EVP_
 {
     X509 *made = X509_new();
     X509_NAME *name = made != NULL ? X509_get_subject_name(made) : NULL;
-    bool ok = made != NULL && X509_set_version(made, X509_VERSION_3) == 1 && put_serial(made) &&
-              put_times(made, now_ms, expires_ms) && put_name(name, "CN", form->common_name) &&
-              (form->unit == NULL || put_name(name, "OU", form->unit)) &&
-              X509_set_issuer_name(made, issuer != NULL ? X509_get_subject_name(issuer) : name) ==
-                  1 &&
-              X509_set_pubkey(made, subject) == 1 &&
-              put_extensions(made, issuer != NULL ? issuer : made, form) &&
-              X509_sign(made, signer, EVP_sha256()) > 0;
+    bool ok =
+        made != NULL && X509_set_version(made, X509_VERSION_3) == 1 && put_serial(made) &&
+        put_times(made, now_ms, expires_ms) && put_name(name, "CN", form->common_name) &&
+        (form->unit == NULL || put_name(name, "OU", form->unit)) &&
+        X509_set_issuer_name(made, issuer != NULL ? X509_get_subject_name(issuer) : name) == 1 &&
+        X509_set_pubkey(made, subject) == 1 &&
+        put_extensions(made, issuer != NULL ? issuer : made, form) &&
+        X509_sign(made, signer, EVP_sha256()) > 0;
 
     if (!ok) {
         X509_free(made);
@@ -356,7 +356,7 @@ enum fly_status x509_certificate_hash(const char *certificate, uint8_t out[stati
 }
 
 /* All certificates of a text; NULL when there are none or too many, or something else is there. */
-static STACK_OF(X509) *read_chain(const char *text)
+static STACK_OF(X509) * read_chain(const char *text)
 {
     STACK_OF(X509) *chain = sk_X509_new_null();
     BIO *bio = BIO_new_mem_buf(text, -1);
@@ -388,7 +388,7 @@ static bool for_key(const X509 *certificate, const struct x509_spki *spki)
 }
 
 /* 0, or X509_V_ERR_*. */
-static int verify_chain(X509_STORE *store, X509 *first, STACK_OF(X509) *rest, int purpose,
+static int verify_chain(X509_STORE *store, X509 *first, STACK_OF(X509) * rest, int purpose,
                         int64_t now_ms)
 {
     X509_STORE_CTX *context = X509_STORE_CTX_new();
@@ -411,7 +411,7 @@ static int verify_chain(X509_STORE *store, X509 *first, STACK_OF(X509) *rest, in
 }
 
 /* A node is looked at as a server and as a client, an issuer as one that signs. */
-static enum fly_status verify_uses(X509_STORE *store, STACK_OF(X509) *chain, bool is_issuer,
+static enum fly_status verify_uses(X509_STORE *store, STACK_OF(X509) * chain, bool is_issuer,
                                    int64_t now_ms, struct fly_error *error)
 {
     X509 *first = sk_X509_value(chain, 0);

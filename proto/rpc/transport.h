@@ -1,9 +1,9 @@
 /*
  * transport - bytes over nng streams: dial, listen, read, and the combining writer.
  *
- * The only room that calls nng (transport.c: a connection; transport_dial.c: how it comes about),
- * so that another nng (or none) is a change of two files; its types stay inside. What it does with
- * nng 1.5.2, and why, is in reference/rpc.md:
+ * The only room that calls nng (transport.c: a connection; transport_write.c: its writer;
+ * transport_dial.c: how it comes about), so that another nng (or none) is a change of these files;
+ * its types stay inside. What it does with nng 1.5.2, and why, is in reference/rpc.md:
  *
  * - One receive is always under way (unless reading is held back); its callback hands over what
  *   came, flushes what that produced, and arms the next.

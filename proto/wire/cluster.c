@@ -46,18 +46,17 @@ size_t cluster_record_encode(const struct cluster_record *record, char out[stati
                        "  \"tls_ca_sha256\": \"%s\"",
                        ca, tls_ca);
     }
-    int size =
-        snprintf(out, CLUSTER_FILE_MAX,
-                 "{\n"
-                 "  \"format\": \"%s\",\n"
-                 "  \"cluster\": \"%s\",\n"
-                 "  \"issuer\": \"%s\",\n"
-                 "  \"issuer_kid\": \"%s\",\n"
-                 "  \"root\": \"%06x\",\n"
-                 "  \"created_at\": \"%s\"%s\n"
-                 "}\n",
-                 record_format, record->id, issuer, kid.text, (unsigned)record->root_tag, created,
-                 tail);
+    int size = snprintf(out, CLUSTER_FILE_MAX,
+                        "{\n"
+                        "  \"format\": \"%s\",\n"
+                        "  \"cluster\": \"%s\",\n"
+                        "  \"issuer\": \"%s\",\n"
+                        "  \"issuer_kid\": \"%s\",\n"
+                        "  \"root\": \"%06x\",\n"
+                        "  \"created_at\": \"%s\"%s\n"
+                        "}\n",
+                        record_format, record->id, issuer, kid.text, (unsigned)record->root_tag,
+                        created, tail);
     FLY_CHECK(size > 0 && size < CLUSTER_FILE_MAX);
     return (size_t)size;
 }

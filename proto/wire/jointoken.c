@@ -87,7 +87,8 @@ size_t join_token_encode(const struct join_token *token, char out[static JOIN_TO
     fly_put_bytes(&w, check, sizeof check);
     FLY_CHECK(!w.failed);
     memcpy(out, header, HEADER_SIZE);
-    size_t size = base64_encode(bytes, w.size, out + HEADER_SIZE, JOIN_TOKEN_TEXT_MAX - HEADER_SIZE);
+    size_t size =
+        base64_encode(bytes, w.size, out + HEADER_SIZE, JOIN_TOKEN_TEXT_MAX - HEADER_SIZE);
     sodium_memzero(bytes, sizeof bytes);
     return HEADER_SIZE + size;
 }

@@ -70,16 +70,15 @@ enum fly_status authority_key_decode(enum keyfile_kind kind, const void *data, s
 {
     uint8_t seed[SEED_SIZE];
     size_t decoded = 0;
-    bool ok = get_line(key_header(kind), data, line_size(data, size), seed, sizeof seed,
-                       &decoded) &&
-              decoded == sizeof seed;
+    bool ok =
+        get_line(key_header(kind), data, line_size(data, size), seed, sizeof seed, &decoded) &&
+        decoded == sizeof seed;
 
     if (ok) {
         authority_keys_from_seed(seed, out);
     }
     sodium_memzero(seed, sizeof seed);
-    return ok ? FLY_OK
-              : not_a(error, kind == KEYFILE_KIND_CA ? "a CA key" : "an admission key");
+    return ok ? FLY_OK : not_a(error, kind == KEYFILE_KIND_CA ? "a CA key" : "an admission key");
 }
 
 /* --- records --- */
@@ -182,8 +181,7 @@ enum fly_status gossip_key_decode(const void *data, size_t size, struct seal_rin
     sodium_memzero(&ring, sizeof ring);
     return ok ? FLY_OK
               : fly_error_set(error, FLY_INVALID_ARGUMENT,
-                              "not 1 to %d lines with gossip keys of different ids",
-                              SEAL_KEYS_MAX);
+                              "not 1 to %d lines with gossip keys of different ids", SEAL_KEYS_MAX);
 }
 
 /* --- generation --- */

@@ -1,5 +1,6 @@
 /*
- * keyfile - the text forms of a node's other files: one line, a header that says its kind, base64url.
+ * keyfile - the text forms of a node's other files: one line, a header that says its kind,
+ * base64url.
  *
  *   ca.key          flyca-ed25519-1.<43>         seed; signs admissions
  *   admission.key   flyadmission-ed25519-1.<43>  seed; signs credentials

@@ -200,6 +200,7 @@ static enum fly_status take_events(struct audit *a, const uint8_t *data, size_t 
         }
         if (status == FLY_OK && result->code == SLICE_OK) {
             take_note(a, &command);
+            a->ledger.jumps = a->ledger.jumps || command.type == COMMAND_LOSS;
         }
         if (status == FLY_OK && event != NULL) {
             const struct audit_launch launch = {&command.key, command.subject, &command.hold};
@@ -352,20 +353,22 @@ static bool audit_history_file(struct audit *a, const char *path, bool running)
 static void print_summary(const struct audit *a)
 {
     const struct audit_history *h = &a->history;
+    size_t running = 0;
     size_t elsewhere = 0; /* VMs that their keys' homes did not host */
 
     for (size_t i = 0; i < a->ledger.vm_count; i++) {
         const struct audit_vm *vm = &a->ledger.vms[i];
+        running += vm->destroyed ? 0 : 1;
         elsewhere += key_valid(&vm->key) && key_home(&vm->key, a->ledger.root) != vmid_tag(vm->id);
     }
-    json_t *root =
-        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "slices",
-                  (json_int_t)a->ledger.slice_count, "entries", (json_int_t)a->entries, "elsewhere",
-                  (json_int_t)elsewhere, "machines", (json_int_t)a->ledger.machine_count, "vms",
-                  (json_int_t)a->ledger.vm_count, "keys", (json_int_t)h->key_count, "acknowledged",
-                  (json_int_t)h->acknowledged, "destroyed", (json_int_t)h->destroyed, "unknown",
-                  (json_int_t)h->unknowns, "replayed", (json_int_t)h->replays, "findings",
-                  (json_int_t)a->findings, "violations", a->violations);
+    json_t *root = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "slices",
+        (json_int_t)a->ledger.slice_count, "entries", (json_int_t)a->entries, "elsewhere",
+        (json_int_t)elsewhere, "running", (json_int_t)running, "machines",
+        (json_int_t)a->ledger.machine_count, "vms", (json_int_t)a->ledger.vm_count, "keys",
+        (json_int_t)h->key_count, "acknowledged", (json_int_t)h->acknowledged, "destroyed",
+        (json_int_t)h->destroyed, "unknown", (json_int_t)h->unknowns, "replayed",
+        (json_int_t)h->replays, "findings", (json_int_t)a->findings, "violations", a->violations);
 
     FLY_CHECK(root != NULL);
     (void)json_dumpf(root, stdout, JSON_PRESERVE_ORDER);

@@ -190,7 +190,8 @@ void audit_history_end(struct audit_history *h, bool complete)
     for (size_t i = 0; complete && i < h->ledger->vm_count; i++) {
         char id[VMID_TEXT_SIZE];
         vmid_format(h->ledger->vms[i].id, id);
-        if (!h->ledger->vms[i].acknowledged) {
+        /* who settled its key with a cancel and destroyed it was told of it too */
+        if (!h->ledger->vms[i].acknowledged && !h->ledger->vms[i].destroy_told) {
             h->finding(h->user, "untold", id, "nobody was told of this VM");
         }
     }

@@ -30,6 +30,7 @@ enum fly_status audit_slice_begin(struct audit_ledger *l, uint32_t tag, const ch
     l->slice_count++;
     l->slice = tag;
     l->seq = 0;
+    l->jumps = false;
     return FLY_OK;
 }
 
@@ -160,11 +161,12 @@ static enum fly_status vm_destroyed(struct audit_ledger *l, uint64_t id, struct 
 enum fly_status audit_event(struct audit_ledger *l, const struct event *event,
                             const struct audit_launch *launch, struct fly_error *error)
 {
-    if (event->seq != l->seq + 1) {
+    if (event->seq != l->seq + 1 && !(l->jumps && event->seq > l->seq)) {
         return fly_error_set(error, FLY_INTERNAL, "gap: event %" PRIu64 " follows event %" PRIu64,
                              event->seq, l->seq);
     }
     l->seq = event->seq;
+    l->jumps = false;
     switch ((enum event_type)event->type) {
     case EVENT_MACHINE_ADDED:
     case EVENT_MACHINE_RESIZED:

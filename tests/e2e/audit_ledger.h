@@ -83,6 +83,7 @@ struct audit_ledger {
     struct audit_note *notes;
     size_t note_count;
     uint64_t seq; /* last event of the slice; 0: none yet */
+    bool jumps;   /* a loss was accepted: the next event may have any number beyond */
 };
 
 /* A log begins: that of slice `tag`. */

@@ -122,7 +122,7 @@ static void fixture_on_peer_gone(void *user, void *peer)
     fixture_note(f, &f->peers_gone);
 }
 
-/* `limits`: a config of which only the limits count; NULL: small, quick ones. */
+/* `limits`: a config of which only the limits and TLS count; NULL: small, quick ones. */
 static void fixture_start(struct fixture *f, const char *url,
                           const struct rpc_server_config *limits)
 {
