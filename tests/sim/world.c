@@ -12,6 +12,7 @@ enum {
     SWEEP_ROUNDS = 3,          /* bound, done, released */
     REST_MS = 8000,            /* longer than a hold lives and a message is late */
     HEAL_MAX_MS = 3600 * 1000, /* everything must be settled by then */
+    HEAL_STEPS_MAX = 1000000,  /* and in so many */
 };
 
 static void make_slice(struct sim_world *w, uint32_t index)
@@ -319,7 +320,7 @@ void world_run(struct sim_world *w, uint64_t steps)
         if (w->limit) {
             return;
         }
-        if (!step(w) || w->now_ms - healed_ms > HEAL_MAX_MS) {
+        if (!step(w) || w->now_ms - healed_ms > HEAL_MAX_MS || w->steps > steps + HEAL_STEPS_MAX) {
             for (uint32_t i = 0; i < w->key_count; i++) {
                 if (!w->keys[i].settled) {
                     sim_fail(w, "liveness: key %s of %u is never settled",
