@@ -179,8 +179,7 @@ static void create_token(struct admitting *a, struct rpc_call *call)
         status = fly_error_set(&error, FLY_INVALID_ARGUMENT,
                                "roles are some of peer, edge, dash, admit");
     } else if (life_s > (uint64_t)ADMISSION_LIFE_MAX_MS / 1000) {
-        status = fly_error_set(&error, FLY_INVALID_ARGUMENT,
-                               "a join token lives at most 30 days");
+        status = fly_error_set(&error, FLY_INVALID_ARGUMENT, "a join token lives at most 30 days");
     } else {
         status = join_token_issue(a->config.identity, a->book, roles, (int64_t)life_s * 1000,
                                   q->uses == 0 ? 1 : q->uses, &a->config.address, 1, now().wall_ms,

@@ -1,5 +1,6 @@
 /*
- * admitting - the thread of a node that admits others: the Join service, and join tokens for admins.
+ * admitting - the thread of a node that admits others: the Join service, and join tokens for
+ * admins.
  *
  * A join writes to the disk before it is answered, so it may not be done on the node's loop: calls
  * that were let through wait here, at most ADMITTING_WAITING_MAX, and are answered one after the

@@ -69,6 +69,8 @@ struct front *front_create(const struct front_config *config)
     f->served = slots_make(FRONT_SERVED_MAX);
     f->free_served = 1;
     f->next_due_ms = INT64_MAX;
+    sweep_init(&f->sweep, config->tag, config->root_tag, TICKET_SWEEP, fly_rng_next(&f->rng),
+               fly_clock_boot_ms());
     return f;
 }
 
@@ -100,7 +102,10 @@ bool front_idle(const struct front *f)
 
 int64_t front_deadline(const struct front *f)
 {
-    return f->next_due_ms;
+    bool sweeps = f->host != NULL && host_owner(f->host) != NULL && !f->stopping;
+    int64_t sweep_ms = sweeps ? sweep_deadline(&f->sweep) : INT64_MAX;
+
+    return sweep_ms < f->next_due_ms ? sweep_ms : f->next_due_ms;
 }
 
 /* --- who calls --- */
@@ -169,8 +174,7 @@ static struct peer *admit_node(struct front *f, struct rpc_hello *hello,
     struct credential claimed;
     struct fly_error error;
     struct peer *peer = peer_create(PEER_NODE);
-    enum fly_status status =
-        credential_decode(credential.data, credential.size, &claimed, &error);
+    enum fly_status status = credential_decode(credential.data, credential.size, &claimed, &error);
 
     if (status == FLY_OK) {
         const struct hello_handshake h = handshake_of(f, hello, &claimed.id);
@@ -354,8 +358,7 @@ void front_destroy_begin(struct front *f, struct rpc_call *call, uint64_t vm, st
         front_refuse_overloaded(call, "calls");
         return;
     }
-    struct owner_call destroy = {
-        .kind = OWNER_DESTROY, .ticket = direct_take(f, call), .vm = vm};
+    struct owner_call destroy = {.kind = OWNER_DESTROY, .ticket = direct_take(f, call), .vm = vm};
     (void)fly_copy_string(destroy.subject, sizeof destroy.subject, front_user(call)->subject);
     if (!router_call(f->router, vmid_tag(vm), &destroy, front_token(call), now)) {
         refuse_unreached(direct_give(f, destroy.ticket));
@@ -366,16 +369,11 @@ void front_destroy_begin(struct front *f, struct rpc_call *call, uint64_t vm, st
  * waits for it: what is lost here, home's sweep finds. */
 static void release_key(struct front *f, const struct owner_answer *a, struct owner_now now)
 {
-    struct owner_call release = {
-        .kind = OWNER_RELEASE, .ticket = TICKET_QUIET, .key = a->vm.key, .vm = a->vm.id};
+    struct launch_call release;
 
-    if (a->code != OWNER_VM || a->vm.state != VM_DESTROYED) {
-        return;
-    }
-    uint32_t home = key_home(&a->vm.key, f->config.root_tag);
-    if (home != vmid_tag(a->vm.id)) {
-        (void)fly_copy_string(release.subject, sizeof release.subject, a->vm.subject);
-        (void)router_call(f->router, home, &release, NULL, now);
+    if (release_after_destroy(a, f->config.root_tag, &release)) {
+        release.call.ticket = TICKET_QUIET;
+        (void)router_call(f->router, release.to, &release.call, NULL, now);
     }
 }
 
@@ -418,6 +416,8 @@ void front_answer(struct front *f, const struct owner_answer *answer, struct own
         }
     } else if ((answer->ticket & TICKET_SERVED) != 0) {
         front_served_answer(f, answer);
+    } else if ((answer->ticket & TICKET_SWEEP) != 0) {
+        front_sweep_answer(f, answer, now);
     } else if ((answer->ticket & TICKET_QUIET) == 0) {
         front_launch_answer(f, answer, now);
     }
@@ -438,6 +438,8 @@ static void routed_not_sent(void *user, uint64_t ticket, struct owner_now now)
         if (call != NULL) {
             refuse_unreached(call);
         }
+    } else if ((ticket & TICKET_SWEEP) != 0) {
+        front_sweep_not_sent(f, ticket, now);
     } else if ((ticket & TICKET_QUIET) == 0) {
         front_launch_not_sent(f, ticket, now);
     }
@@ -450,6 +452,8 @@ static void routed_lost(void *user, uint64_t ticket, struct owner_now now)
     if ((ticket & TICKET_DIRECT) != 0) {
         const struct owner_answer unknown = {.code = OWNER_UNKNOWN, .ticket = ticket};
         front_answer(f, &unknown, now);
+    } else if ((ticket & TICKET_SWEEP) != 0) {
+        front_sweep_lost(f, ticket, now);
     } else if ((ticket & TICKET_QUIET) == 0) {
         front_launch_lost(f, ticket, now);
     }
@@ -459,6 +463,7 @@ void front_turn(struct front *f, struct owner_now now)
 {
     front_launch_turn(f, now);
     front_watch_turn(f, now);
+    front_sweep_turn(f, now);
 }
 
 void front_stop(struct front *f)

@@ -1,10 +1,10 @@
 /*
  * front - a node's RPC face: who calls, what they may, and each method's way through the node.
  *
- * Launch and Cancel run a launch machine each (node/edge/launch.h), Destroy is one owner call, reads
- * ask the slices' owners, Watch is fed from the streams at every turn; the Slice service speaks for
- * the slice that is hosted here. All of it on the loop's thread; what nng's threads hand over comes
- * through the mailbox. Shell.
+ * Launch and Cancel run a launch machine each (node/edge/launch.h), Destroy is one owner call,
+ * reads ask the slices' owners, Watch is fed from the streams at every turn; the Slice service
+ * speaks for the slice that is hosted here. All of it on the loop's thread; what nng's threads hand
+ * over comes through the mailbox. Shell.
  */
 #ifndef FLY_NODE_FRONT_H
 #define FLY_NODE_FRONT_H
@@ -33,7 +33,7 @@ struct front_config {
     struct catalog *catalog;
     struct directory *directory;
     struct streams *streams;
-    struct links *links; /* NULL: no other nodes (dev) */
+    struct links *links;     /* NULL: no other nodes (dev) */
     struct gate_config gate; /* copied */
 };
 

@@ -7,6 +7,7 @@
 #include "fly/v1/edge.pb-c.h"
 #include "node/answer.h"
 #include "node/edge/launch.h"
+#include "node/edge/sweep.h"
 #include "node/front.h"
 #include "node/peer.h"
 #include "node/router.h"
@@ -37,6 +38,7 @@ struct launch_slot {
 #define TICKET_DIRECT (UINT64_C(1) << 63)
 #define TICKET_SERVED (UINT64_C(1) << 61)
 #define TICKET_QUIET (UINT64_C(1) << 60) /* nobody waits for the answer */
+#define TICKET_SWEEP (UINT64_C(1) << 59)
 
 /* A Destroy under way, or a call of another node. */
 struct direct_slot {
@@ -74,7 +76,7 @@ struct watcher {
     uint32_t slice_count;
     bool from_now; /* began without a cursor */
     bool begun;    /* has had its first turn */
-    bool blocked; /* until on_writable */
+    bool blocked;  /* until on_writable */
     struct fly_list link;
 };
 
@@ -105,6 +107,7 @@ struct front {
     struct fly_list queries;
     uint32_t query_count;
     uint64_t query_next_id;
+    struct sweep sweep;
     bool stopping;
 };
 
@@ -157,6 +160,12 @@ void front_destroy_vm(struct front *f, struct rpc_call *call, struct owner_now n
 void front_query_abandon(struct front *f);
 /* The VM is known: destroys it. */
 void front_destroy_begin(struct front *f, struct rpc_call *call, uint64_t vm, struct owner_now now);
+
+/* front_sweep.c */
+void front_sweep_turn(struct front *f, struct owner_now now);
+void front_sweep_answer(struct front *f, const struct owner_answer *answer, struct owner_now now);
+void front_sweep_not_sent(struct front *f, uint64_t ticket, struct owner_now now);
+void front_sweep_lost(struct front *f, uint64_t ticket, struct owner_now now);
 
 /* front_slice.c: the Slice service. */
 void front_present(struct front *f, struct rpc_call *call, struct owner_now now);

@@ -2,8 +2,8 @@
  * front_query - lists and look-ups: what several slices' owners must be asked.
  *
  * Slices are asked one after the other in the order of their tags, so that a page ends where the
- * next one begins: a place is a tag and a creation number. An owner that does not answer is named in
- * the answer; its VMs are missing there, and nothing says that they do not exist.
+ * next one begins: a place is a tag and a creation number. An owner that does not answer is named
+ * in the answer; its VMs are missing there, and nothing says that they do not exist.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -207,8 +207,7 @@ static void query_run(struct front *f, struct query *q, struct owner_now now)
 {
     while (q->next_tag < q->tag_count && q->count < q->limit && !q->more) {
         uint32_t tag = q->tags[q->next_tag++];
-        struct owner *owner =
-            tag == f->config.tag && f->host != NULL ? host_owner(f->host) : NULL;
+        struct owner *owner = tag == f->config.tag && f->host != NULL ? host_owner(f->host) : NULL;
         if (q->next_tag > 1) {
             q->what.after = 0; /* the place of a page is in its first slice */
         }

@@ -39,8 +39,7 @@ static void refuse_not_leader(struct front *f, struct rpc_call *call, uint32_t t
 /* The owner of the slice that is asked for; NULL: refused here. */
 static struct owner *leader(struct front *f, struct rpc_call *call, uint32_t tag)
 {
-    struct owner *owner =
-        f->host != NULL && tag == f->config.tag ? host_owner(f->host) : NULL;
+    struct owner *owner = f->host != NULL && tag == f->config.tag ? host_owner(f->host) : NULL;
 
     if (owner == NULL) {
         refuse_not_leader(f, call, tag);
@@ -186,8 +185,8 @@ void front_served_abandon(struct front *f)
     for (uint32_t i = 0; i < FRONT_SERVED_MAX && f->served_count > 0; i++) {
         const struct owner_answer unknown = {
             .code = OWNER_UNKNOWN,
-            .ticket = TICKET_SERVED | (uint64_t)(f->served[i].generation & 0xffffffu) << SLOT_BITS |
-                      i};
+            .ticket =
+                TICKET_SERVED | (uint64_t)(f->served[i].generation & 0xffffffu) << SLOT_BITS | i};
         front_served_answer(f, &unknown);
     }
 }
@@ -231,8 +230,7 @@ void front_replay(struct front *f, struct rpc_call *call)
             size += n;
         }
         reply.to = seq - 1;
-        size_t head_size =
-            event_head_encode(sum->tag, sum->incarnation, q->from, reply.to, head);
+        size_t head_size = event_head_encode(sum->tag, sum->incarnation, q->from, reply.to, head);
         memcpy(at - head_size, head, head_size);
         reply.events = (ProtobufCBinaryData){.len = head_size + size, .data = at - head_size};
     }

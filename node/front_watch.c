@@ -1,10 +1,11 @@
 /*
- * front_watch - a watch is a stream of replies that follows every slice's numbered events (DESIGN 6).
+ * front_watch - a watch is a stream of replies that follows every slice's numbered events (DESIGN
+ * 6).
  *
  * In each slice a watcher stands before one seq and gets every event from there on, in order, or is
  * told `reset` with what lives now. It is never skipped: one that does not read is blocked until it
- * does. Events come from this node's ring; what is older is asked of the slice's owner, and when its
- * retention has passed the watcher by too, it is reset and told so.
+ * does. Events come from this node's ring; what is older is asked of the slice's owner, and when
+ * its retention has passed the watcher by too, it is reset and told so.
  *
  *   WAIT ──known──▶ LIVE ◀──caught up── CATCHUP ──below──▶ RESET ──told all──▶ LIVE
  */
@@ -137,9 +138,8 @@ static void cursor_of(const struct watcher *w, const struct watch_slice *ws, uin
         uint64_t in = at == ws ? incarnation : at->incarnation;
         uint64_t seq = at == ws ? next : at->next;
         if (in != 0) {
-            (void)cursors_put(&all, (struct cursor){.slice = at->tag,
-                                                    .incarnation = in,
-                                                    .seq = seq - 1});
+            (void)cursors_put(&all,
+                              (struct cursor){.slice = at->tag, .incarnation = in, .seq = seq - 1});
         }
     }
     (void)cursors_format(&all, out);
@@ -343,8 +343,8 @@ static void listed(void *user, uint64_t context, struct rpc_reply *reply)
         struct vm vm;
         struct fly_error error;
         for (size_t i = 0; i < r->n_vms; i++) {
-            after = vm_read(r->vms[i], &vm, &error) == FLY_OK && vm.number > after ? vm.number
-                                                                                   : after;
+            after =
+                vm_read(r->vms[i], &vm, &error) == FLY_OK && vm.number > after ? vm.number : after;
         }
         send_reset(w, ws, r->incarnation, r->seq, r->vms, r->n_vms, after, r->next == 0);
     }

@@ -131,11 +131,10 @@ static enum fly_status hello_check(void *user, const uint8_t client_nonce[static
     const Fly__V1__HelloReply *reply =
         (const Fly__V1__HelloReply *)validate_unpack(type, bytes, &arena);
     FLY_CHECK(reply != NULL);
-    status = hello_verify(&h, HELLO_SERVER,
-                          (struct fly_bytes){reply->credential.data, reply->credential.len},
-                          (struct fly_bytes){reply->proof.data, reply->proof.len},
-                          a->links->config.identity->record.ca, fly_clock_wall_ms(), &theirs,
-                          error);
+    status = hello_verify(
+        &h, HELLO_SERVER, (struct fly_bytes){reply->credential.data, reply->credential.len},
+        (struct fly_bytes){reply->proof.data, reply->proof.len},
+        a->links->config.identity->record.ca, fly_clock_wall_ms(), &theirs, error);
     free(memory);
     return status;
 }
@@ -240,7 +239,7 @@ static void link_failed(struct links *l, struct link *k, const struct fly_error 
     bool was_open = k->state == LINK_OPEN;
 
     link_drop(k);
-    k->pause_ms = was_open || k->pause_ms == 0   ? LINK_PAUSE_MS
+    k->pause_ms = was_open || k->pause_ms == 0          ? LINK_PAUSE_MS
                   : 2 * k->pause_ms < LINK_PAUSE_MAX_MS ? 2 * k->pause_ms
                                                         : LINK_PAUSE_MAX_MS;
     k->retry_ms = now_ms + k->pause_ms;
@@ -372,8 +371,9 @@ bool links_presented(struct links *l, const struct node_id *id,
             return true;
         }
     }
-    uint32_t at = k->presented_count < LINK_PRESENTED_MAX ? k->presented_count++
-                                                          : k->presented_next++ % LINK_PRESENTED_MAX;
+    uint32_t at = k->presented_count < LINK_PRESENTED_MAX
+                      ? k->presented_count++
+                      : k->presented_next++ % LINK_PRESENTED_MAX;
     memcpy(k->presented[at], hash, TOKEN_HASH_SIZE);
     return false;
 }

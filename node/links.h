@@ -1,9 +1,10 @@
 /*
  * links - this node's connections to other nodes, opened when needed, one per node.
  *
- * Each proves both ends (proto/wire/hello.h) before a call leaves. A call that cannot leave now says
- * so at once and the link opens behind it: whoever wanted it tries again after its pause. Replies
- * come on the loop's thread, through the mailbox, once each; a broken link ends its calls. Shell.
+ * Each proves both ends (proto/wire/hello.h) before a call leaves. A call that cannot leave now
+ * says so at once and the link opens behind it: whoever wanted it tries again after its pause.
+ * Replies come on the loop's thread, through the mailbox, once each; a broken link ends its calls.
+ * Shell.
  */
 #ifndef FLY_NODE_LINKS_H
 #define FLY_NODE_LINKS_H

@@ -2,9 +2,9 @@
  * mailbox - bounded lanes from nng's threads into the node's loop (DESIGN 8).
  *
  * CONTROL is sized to what can be under way and never full (FLY_CHECKed), but for HELLOs, which may
- * fill half of it; FINISH and START shed: post says no and the caller answers the call; STREAM drops
- * messages of the feed, whose gaps are repaired. Posting
- * wakes the loop once per empty-to-full edge. Shell: a mutex and a uv_async handle.
+ * fill half of it; FINISH and START shed: post says no and the caller answers the call; STREAM
+ * drops messages of the feed, whose gaps are repaired. Posting wakes the loop once per
+ * empty-to-full edge. Shell: a mutex and a uv_async handle.
  */
 #ifndef FLY_NODE_MAILBOX_H
 #define FLY_NODE_MAILBOX_H
@@ -31,8 +31,8 @@ enum mail_kind {
 
 struct mail {
     enum mail_kind kind;
-    void *what; /* as its kind says: rpc_hello, rpc_call (held for CANCEL and WRITABLE), peer, links.c's,
-                   node_cluster.c's */
+    void *what; /* as its kind says: rpc_hello, rpc_call (held for CANCEL and WRITABLE), peer,
+                   links.c's, node_cluster.c's */
 };
 
 struct mail_ring {

@@ -47,8 +47,7 @@ static error_t parse_setting(int key, char *value, struct argp_state *state)
     }
     for (const struct argp_option *o = args->options; o->name != NULL; o++) {
         if (o->key == key) {
-            if (config_set(args->config, o->name, value != NULL ? value : "on", &error) !=
-                FLY_OK) {
+            if (config_set(args->config, o->name, value != NULL ? value : "on", &error) != FLY_OK) {
                 argp_error(state, "%s", error.text);
             }
             return 0;

@@ -133,6 +133,7 @@ static void step_phase(struct node *n, struct owner_now now)
 
     if (may_speak && !n->inventory_applied && !n->reconcile.active && host_owner(n->host) != NULL) {
         reconcile_begin(&n->reconcile, &n->inventory, n->host);
+        n->reconcile.keep_cordons = n->run != NULL;
     }
     if (may_speak) {
         step_inventory(n, now);
@@ -141,16 +142,17 @@ static void step_phase(struct node *n, struct owner_now now)
         begin_serving(n);
     }
     if (atomic_load(&n->twin) && n->phase < DRAINING) {
-        fly_log_error("node.twin", F_STR("error", "another process with this state folder's identity "
-                                                  "is alive: the folder was copied"));
+        fly_log_error("node.twin",
+                      F_STR("error", "another process with this state folder's identity "
+                                     "is alive: the folder was copied"));
         n->exit_code = 1;
         begin_drain(n);
     }
     if (n->phase == DRAINING && (front_idle(n->front) || now.boot_ms >= n->drain_until_ms)) {
         begin_close(n);
     }
-    atomic_store(&n->serving, n->phase == SERVING &&
-                                  (n->tag == 0 || (may_speak && host_serving(n->host))));
+    atomic_store(&n->serving,
+                 n->phase == SERVING && (n->tag == 0 || (may_speak && host_serving(n->host))));
 }
 
 static int64_t earlier(int64_t a, int64_t b)

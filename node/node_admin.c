@@ -1,6 +1,6 @@
 /*
- * node_admin - what a node answers as a node: its view of the members and slices (Admin service), and
- * what it has seen of a slice. Nothing here asks another node.
+ * node_admin - what a node answers as a node: its view of the members and slices (Admin service),
+ * and what it has seen of a slice. Nothing here asks another node.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,7 +141,7 @@ static void judge(struct node *n, const struct stream *st, const struct gossip_m
         pb->state = atomic_load(&n->serving) ? pb->state : (char *)"starting";
     } else if (owner == NULL || owner->state == GOSSIP_DEAD || owner->state == GOSSIP_LEFT) {
         pb->state = (char *)"unreachable";
-        pb->reason = owner == NULL                   ? (char *)"nobody is known to lead it"
+        pb->reason = owner == NULL                 ? (char *)"nobody is known to lead it"
                      : owner->state == GOSSIP_LEFT ? (char *)"its owner has left"
                                                    : (char *)"its owner is dead";
     } else if (!owner->meta.serving) {
@@ -170,7 +170,9 @@ static void fill_slice(struct node *n, struct slice_message *m, const struct str
     stream_range(st, &first, &last);
     (void)catalog_slice_sums(n->catalog, st->tag, &sums);
     m->pb.slice = m->slice;
-    m->pb.owner = st->local ? n->name : owner != NULL ? (char *)owner->credential.name : m->pb.owner;
+    m->pb.owner = st->local       ? n->name
+                  : owner != NULL ? (char *)owner->credential.name
+                                  : m->pb.owner;
     m->pb.incarnation = st->incarnation;
     m->pb.seq = last;
     int64_t stale_ms = st->local ? 0 : follow_stale_ms(&st->follow, now_ms);

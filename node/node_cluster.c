@@ -145,8 +145,8 @@ void node_tell(struct node *n)
     meta.serving = atomic_load(&n->serving);
     meta.slice_count = 0;
     if (owner != NULL) {
-        meta.slices[meta.slice_count++] = (struct gossip_slice){
-            .tag = n->tag, .epoch = slice_totals(owner_state(owner))->term};
+        meta.slices[meta.slice_count++] =
+            (struct gossip_slice){.tag = n->tag, .epoch = slice_totals(owner_state(owner))->term};
     }
     (void)fly_copy_string(meta.note, sizeof meta.note, n->note);
     if (memcmp(&meta, &n->told, sizeof meta) != 0) {
@@ -218,11 +218,8 @@ static uint32_t seeds_of(struct node *n, struct gossip_address *out, uint32_t ma
 enum fly_status node_open_gossip(struct node *n, struct fly_error *error)
 {
     struct gossip_address seeds[GOSSIP_SEEDS_MAX];
-    struct gossip_thread_config config = {.beacon = n->run->beacon,
-                                          .seeds = seeds,
-                                          .beat = &n->beat,
-                                          .event = on_gossip,
-                                          .user = n};
+    struct gossip_thread_config config = {
+        .beacon = n->run->beacon, .seeds = seeds, .beat = &n->beat, .event = on_gossip, .user = n};
 
     config.seed_count = seeds_of(n, seeds, GOSSIP_SEEDS_MAX);
     (void)fly_copy_string(config.bind, sizeof config.bind, n->run->gossip.host);
@@ -242,6 +239,7 @@ enum fly_status node_open_gossip(struct node *n, struct fly_error *error)
                                            .keys = n->identity.keys,
                                            .credential = n->identity.credential,
                                            .generation = n->identity.generation,
+                                           .boot = random_u64() | 1,
                                            .meta = n->meta,
                                            .group = n->identity.group,
                                            .timing = gossip_timing_lan()};
@@ -268,8 +266,8 @@ enum fly_status node_open_admission(struct node *n, struct fly_error *error)
     gossip_address_format(&n->meta.address, gossip);
     config.gossip_address = gossip;
     if (!join_address_from(&rpc, &config.address)) {
-        return fly_error_set(error, FLY_INVALID_ARGUMENT, "--advertise %s: joiners could not use it",
-                             n->run->advertise);
+        return fly_error_set(error, FLY_INVALID_ARGUMENT,
+                             "--advertise %s: joiners could not use it", n->run->advertise);
     }
     return admitting_create(&n->admitting, &config, error);
 }
@@ -351,6 +349,50 @@ static void judge_slices(struct node *n, struct owner_now now)
     }
 }
 
+/* --- the events of the slice here, for all --- */
+
+static struct fly_bytes body_of(void *user, uint64_t seq)
+{
+    const struct stream *st = user;
+
+    return retain_at(&st->retain, seq);
+}
+
+static void publish(struct node *n, int64_t now_ms)
+{
+    struct stream *st = n->publisher != NULL ? streams_find(n->streams, n->tag) : NULL;
+    uint64_t from = 0;
+    uint64_t to = 0;
+    enum flush_kind kind = FLUSH_NOTHING;
+
+    if (st == NULL || !st->local || !n->standing_begun) {
+        return;
+    }
+    if (n->flush_resets != st->resets) { /* another log, or one that was read again */
+        n->flush_resets = st->resets;
+        flush_init(&n->flush, n->run->flush_interval_ms, st->retain.last, now_ms);
+    }
+    flush_note(&n->flush, st->retain.last);
+    while ((kind = flush_next(&n->flush, now_ms, &from, &to)) != FLUSH_NOTHING) {
+        const struct flush_source source = {
+            .slice = st->tag, .incarnation = st->incarnation, .body = body_of, .user = st};
+        uint8_t *out = n->feed_message;
+        size_t size = 0;
+        if (kind == FLUSH_HEARTBEAT) {
+            size = event_heartbeat_encode(st->tag, st->incarnation, to, out);
+            feed_publish(n->publisher, (struct fly_bytes){.data = out, .size = size});
+            continue;
+        }
+        for (uint64_t end = 0; from <= to; from = end + 1) {
+            size = flush_message(&source, from, to, out, FLUSH_MESSAGE_BYTES, &end);
+            if (size == 0) {
+                break; /* more in one turn than is kept: readers see the gap */
+            }
+            feed_publish(n->publisher, (struct fly_bytes){.data = out, .size = size});
+        }
+    }
+}
+
 void node_cluster_turn(struct node *n, struct owner_now now)
 {
     atomic_fetch_add(&n->beat, 1);
@@ -358,6 +400,7 @@ void node_cluster_turn(struct node *n, struct owner_now now)
         return;
     }
     streams_tick(n->streams, now.boot_ms);
+    publish(n, now.boot_ms);
     if (now.boot_ms >= n->look_ms) {
         n->look_ms = now.boot_ms + LOOK_MS;
         judge_slices(n, now);
@@ -373,6 +416,10 @@ int64_t node_cluster_deadline(const struct node *n)
     }
     int64_t due_ms = streams_deadline(n->streams);
 
+    if (n->publisher != NULL && n->flush_resets != 0) {
+        int64_t flush_ms = flush_deadline(&n->flush);
+        due_ms = flush_ms < due_ms ? flush_ms : due_ms;
+    }
     return n->look_ms < due_ms ? n->look_ms : due_ms;
 }
 
@@ -384,10 +431,14 @@ void node_cluster_stop(struct node *n)
         gossip_thread_destroy(n->gossip, true);
         n->gossip = NULL;
     }
-    feed_subscriber_destroy(n->subscriber);
-    n->subscriber = NULL;
-    feed_publisher_destroy(n->publisher);
-    n->publisher = NULL;
+    if (n->subscriber != NULL) {
+        feed_subscriber_destroy(n->subscriber);
+        n->subscriber = NULL;
+    }
+    if (n->publisher != NULL) {
+        feed_publisher_destroy(n->publisher);
+        n->publisher = NULL;
+    }
     if (n->peers_file != NULL) {
         peers_file_destroy(n->peers_file, n->peers, n->seen);
         n->peers_file = NULL;

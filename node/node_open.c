@@ -73,8 +73,8 @@ enum fly_status node_make_slice_dir(struct node *n, struct fly_error *error)
 {
     char parent[JOURNAL_DIR_MAX];
     int parent_size = snprintf(parent, sizeof parent, "%s/slices", n->config->state);
-    int size = snprintf(n->slice_dir, sizeof n->slice_dir, "%s/slices/%06x", n->config->state,
-                        n->tag);
+    int size =
+        snprintf(n->slice_dir, sizeof n->slice_dir, "%s/slices/%06x", n->config->state, n->tag);
 
     if (parent_size < 0 || size < 0 || (size_t)size >= sizeof n->slice_dir) {
         return fly_error_set(error, FLY_INVALID_ARGUMENT, "state: the path is too long");

@@ -1,7 +1,7 @@
 /*
- * node_parts - the insides of a node: node.c (the loop and its phases), node_post.c (nng's threads),
- * node_open.c (what is made before the loop runs), node_cluster.c (other nodes) and node_standing.c
- * (whether the slice here may speak).
+ * node_parts - the insides of a node: node.c (the loop and its phases), node_post.c (nng's
+ * threads), node_open.c (what is made before the loop runs), node_cluster.c (other nodes) and
+ * node_standing.c (whether the slice here may speak).
  */
 #ifndef FLY_NODE_NODE_PARTS_H
 #define FLY_NODE_NODE_PARTS_H
@@ -25,6 +25,7 @@
 #include "node/slice/standing.h"
 #include "node/streams.h"
 #include "proto/feed/feed.h"
+#include "proto/wire/flush.h"
 
 enum {
     CONNECTIONS_MAX = 1024,
@@ -33,7 +34,8 @@ enum {
     /* every stream (waiting or watching) may be cancelled and become writable, every connection
      * end, every call of ours to other nodes be answered and every link come and go; the other half
      * is for HELLOs */
-    CONTROL_LANE_MAX = 4 * (START_LANE_MAX + CONNECTIONS_MAX) + 2 * (LINK_CALLS_MAX + 4 * LINKS_MAX),
+    CONTROL_LANE_MAX =
+        4 * (START_LANE_MAX + CONNECTIONS_MAX) + 2 * (LINK_CALLS_MAX + 4 * LINKS_MAX),
     STREAM_LANE_MAX = 4096,
     TAKE_MAX = 256, /* letters of one lane in one turn */
     DRAIN_MS = 2000,
@@ -96,6 +98,9 @@ struct node {
     int64_t look_ms;               /* when slices are judged again */
     struct admitting *admitting;   /* NULL: this node admits nobody */
     struct duplicate duplicate;
+    struct flush flush;
+    uint64_t flush_resets; /* of the stream that flush counts; 0: none yet */
+    uint8_t feed_message[FLUSH_MESSAGE_BYTES];
 
     /* node_standing.c */
     struct standing standing;

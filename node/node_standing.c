@@ -1,8 +1,8 @@
 /*
  * node_standing - may the slice hosted here speak? Asks the others what they saw (DESIGN 4.10).
  *
- * The machine is node/slice/standing.h; here it gets its members from gossip and the peers file, its
- * answers by RPC, and its verdict goes to the owner.
+ * The machine is node/slice/standing.h; here it gets its members from gossip and the peers file,
+ * its answers by RPC, and its verdict goes to the owner.
  */
 #include <string.h>
 

@@ -1,9 +1,9 @@
 /*
  * router - a call to a slice's owner, wherever that is: here, or behind a link.
  *
- * Says of every call what became of it, once: an answer, that it certainly did not get there, or that
- * nobody knows (DESIGN 4.8). The user's token goes before the first call that needs it on a link.
- * Shell; the loop's thread.
+ * Says of every call what became of it, once: an answer, that it certainly did not get there, or
+ * that nobody knows (DESIGN 4.8). The user's token goes before the first call that needs it on a
+ * link. Shell; the loop's thread.
  */
 #ifndef FLY_NODE_ROUTER_H
 #define FLY_NODE_ROUTER_H

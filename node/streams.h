@@ -1,10 +1,10 @@
 /*
  * streams - every slice's numbered events as this node has them, its own slice's among them.
  *
- * A remote slice is followed: messages of the feed and repairs by RPC go through proto/wire/follow.h,
- * what is new goes into the catalog and into a ring that watchers read. The slice hosted here is fed
- * by its owner. Whoever asks for events that a ring does not keep asks the slice's owner. Shell; the
- * loop's thread.
+ * A remote slice is followed: messages of the feed and repairs by RPC go through
+ * proto/wire/follow.h, what is new goes into the catalog and into a ring that watchers read. The
+ * slice hosted here is fed by its owner. Whoever asks for events that a ring does not keep asks the
+ * slice's owner. Shell; the loop's thread.
  */
 #ifndef FLY_NODE_STREAMS_H
 #define FLY_NODE_STREAMS_H
@@ -35,12 +35,12 @@ struct stream {
     struct follow follow; /* remote */
     struct retain retain; /* its events, decoded on reading */
     uint64_t incarnation;
-    uint64_t resets;     /* how often the ring began anew: who reads compares */
-    int64_t founded_ms;  /* 0: not known */
-    uint64_t asked_seq;  /* SNAPSHOT under way: of its first page; 0: none */
+    uint64_t resets;    /* how often the ring began anew: who reads compares */
+    int64_t founded_ms; /* 0: not known */
+    uint64_t asked_seq; /* SNAPSHOT under way: of its first page; 0: none */
     uint64_t asked_incarnation;
-    uint32_t question;   /* of follow: the one under way */
-    bool asking;         /* an RPC of the repair is under way */
+    uint32_t question; /* of follow: the one under way */
+    bool asking;       /* an RPC of the repair is under way */
 };
 
 struct streams_config {
