@@ -112,6 +112,21 @@ bool owner_vm_at(const struct owner *o, uint32_t slot, struct vm *out)
     return true;
 }
 
+bool owner_away_at(const struct owner *o, uint32_t slot, struct key_away *out)
+{
+    const struct slice_record *r = slice_record_at(o->state, slot);
+
+    if ((r->kind != RECORD_BOUND && r->kind != RECORD_DONE) || r->expires_ms != 0) {
+        return false;
+    }
+    *out = (struct key_away){.key = r->key,
+                             .hold = r->hold,
+                             .vm = r->kind == RECORD_DONE ? r->vm : 0,
+                             .since_ms = r->created_ms};
+    memcpy(out->subject, r->subject, sizeof out->subject);
+    return true;
+}
+
 void owner_answer_record(struct owner *o, uint64_t ticket, enum owner_call_kind kind, uint32_t slot,
                          bool replayed)
 {
@@ -157,7 +172,7 @@ bool owner_next_answer(struct owner *o, struct owner_answer *out)
 
 /* --- the log's side --- */
 
-static int64_t slice_now(const struct owner *o, struct owner_now now)
+int64_t owner_slice_ms(const struct owner *o, struct owner_now now)
 {
     int64_t elapsed = now.boot_ms - o->lead_boot_ms;
 
@@ -175,7 +190,7 @@ size_t owner_next_batch(struct owner *o, struct owner_now now, uint8_t *out, siz
     }
     FLY_CHECK(o->leading);
     const struct batch_head head = {.wall_ms = now.wall_ms,
-                                    .slice_ms = slice_now(o, now),
+                                    .slice_ms = owner_slice_ms(o, now),
                                     .boot = o->config.boot,
                                     .batch = ++o->batch};
     entry_begin(&w, out, max, &head);

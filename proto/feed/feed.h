@@ -4,7 +4,9 @@
  * The publisher sends what it is given; a subscriber hands up what it could open. Neither repairs:
  * PUB drops silently, so nothing may rely on either; proto/wire/follow.h finds the gaps by number
  * and the node fills them by RPC (DESIGN 6). One SUB socket per owner address, opened once, never
- * cancelled or timed out: nng 1.5.2 crashes on that; its life is judged by the heartbeat.
+ * closed, cancelled or timed out: nng 1.5.2 crashes on that (#1523); its life is judged by the
+ * heartbeat. What nng would take from a stranger is bounded: message sizes on both sides,
+ * connections of the publisher, messages that wait on either side, the pace of dialling again.
  *
  *   message    sealed (proto/wire/seal.h, SEAL_FEED) EVENTS, STATE or HEARTBEAT
  *
@@ -19,19 +21,30 @@
 #include "proto/base/status.h"
 #include "proto/wire/seal.h"
 
-enum { FEED_MESSAGE_MAX = (1 << 20) + SEAL_OVERHEAD };
+enum {
+    FEED_MESSAGE_MAX = (1 << 20) + SEAL_OVERHEAD,
+    FEED_URLS_MAX = 256,         /* of one subscriber */
+    FEED_CONNECTIONS_MAX = 256,  /* of one publisher; more are turned away */
+    FEED_SEND_QUEUE_MAX = 128,   /* messages that wait for one slow subscriber; more are dropped */
+    FEED_RECEIVE_QUEUE_MAX = 16, /* messages of one url that wait for `received` */
+    FEED_RECONNECT_MIN_MS = 100,
+    FEED_RECONNECT_MAX_MS = 2000,
+};
 
 struct feed_publisher;
 struct feed_subscriber;
 
 struct feed_counters {
-    uint64_t messages;
-    uint64_t bytes;
-    uint64_t refused; /* subscriber: not sealed by the group, too large, malformed */
-    uint64_t dropped; /* subscriber: `received` had no room */
+    uint64_t messages; /* published, or handed up and taken */
+    uint64_t bytes;    /* of them, sealed */
+    uint64_t refused;  /* subscriber: not sealed by the group; publisher: connections turned away */
+    uint64_t dropped;  /* subscriber: `received` had no room */
+    uint64_t opened;   /* connections, ever; a message over FEED_MESSAGE_MAX ends one */
+    uint64_t closed;
 };
 
-/* Listens on tcp://ADDRESS:PORT (0: any). UNAVAILABLE: in use. */
+/* Listens on tcp://ADDRESS:PORT (a numeric address; port 0: any). UNAVAILABLE: in use. The ring is
+ * copied. `seed`: of real randomness. */
 enum fly_status feed_publisher_create(struct feed_publisher **out, const char *url,
                                       const struct seal_ring *ring, uint64_t seed,
                                       struct fly_error *error);
@@ -51,15 +64,18 @@ struct feed_subscriber_config {
 
 enum fly_status feed_subscriber_create(struct feed_subscriber **out,
                                        const struct feed_subscriber_config *config);
-/* Follows a publisher; nng dials again by itself. `source` comes back with each message. A url
- * that is followed already only changes its source. RESOURCE_EXHAUSTED: 256 urls. */
+/* Follows a publisher at tcp://ADDRESS:PORT; nng dials again by itself. `source` comes back with
+ * each message. A url that is followed already only changes its source. INVALID_ARGUMENT: the
+ * address is not numeric. RESOURCE_EXHAUSTED: FEED_URLS_MAX urls are followed. */
 enum fly_status feed_subscriber_follow(struct feed_subscriber *s, const char *url, uint64_t source,
                                        struct fly_error *error);
-/* Messages of this source are dropped from now on; its socket stays (nng 1.5.2), and is used again
- * when the same url is followed. */
+/* Messages of this source are dropped from now on (one that is being handed up may still arrive);
+ * its socket stays (nng 1.5.2), and is used again when the same url is followed, or another one
+ * once there is no room for more sockets. */
 void feed_subscriber_unfollow(struct feed_subscriber *s, uint64_t source);
 void feed_subscriber_counters(struct feed_subscriber *s, struct feed_counters *out);
-/* Only at the process's end. */
+/* Only at the process's end: nothing is handed up any more when it returns, but the sockets, and
+ * the memory they need, stay until exit. Not from `received`. */
 void feed_subscriber_destroy(struct feed_subscriber *s);
 
 #endif

@@ -37,7 +37,6 @@ void follow_init(struct follow *f, uint32_t slice, uint64_t seed)
 
 void follow_resume(struct follow *f, uint64_t incarnation, uint64_t seq)
 {
-    f->question++;
     f->asking = false;
     f->incarnation = incarnation;
     f->lost = incarnation == 0 || seq > seq_max;
@@ -51,7 +50,6 @@ void follow_resume(struct follow *f, uint64_t incarnation, uint64_t seq)
 
 void follow_moved(struct follow *f, int64_t now_ms)
 {
-    f->question++;
     f->asking = false;
     f->doubt = true; /* a new leader's log may be another one */
     f->due_ms = now_ms;
@@ -254,8 +252,7 @@ bool follow_snapshot(struct follow *f, uint32_t question, uint64_t incarnation, 
     f->next = seq + 1;
     f->lost = false;
     f->doubt = false;
-    f->question++; /* one that is still under way is void */
-    f->asking = false;
+    f->asking = false; /* one that is still under way is void */
     f->due_ms = now_ms;
     f->counters.snapshots++;
     if (!missing(f)) {

@@ -49,6 +49,15 @@ struct vm {
     int64_t destroyed_ms;
 };
 
+/* A key at home here whose VM is elsewhere, or may be. */
+struct key_away {
+    struct fly_key key;
+    char subject[FLY_SUBJECT_SIZE];
+    struct hold_id hold;
+    uint64_t vm;      /* what the hold became; 0: bound, not known here */
+    int64_t since_ms; /* slice time of the bind */
+};
+
 enum owner_machine_change {
     OWNER_MACHINE_ADD = 1,
     OWNER_MACHINE_RESIZE, /* refused below what is committed */
