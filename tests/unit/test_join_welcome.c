@@ -32,6 +32,9 @@ enum lie {
     ADMISSION_OF_ANOTHER,
     ISSUER_NONE,
     ISSUER_OF_ANOTHER,
+    ANOTHER_CA_THROUGHOUT,
+    ANOTHER_TLS_CA_THROUGHOUT,
+    ADMISSION_BY_ANOTHER_CA,
 };
 
 static const struct {
@@ -66,6 +69,9 @@ static const struct {
     {"an admission of another key", ADMISSION_OF_ANOTHER, true},
     {"no TLS issuer", ISSUER_NONE, true},
     {"a TLS issuer of another key", ISSUER_OF_ANOTHER, true},
+    {"another CA, consistently", ANOTHER_CA_THROUGHOUT, false},
+    {"another TLS CA, consistently", ANOTHER_TLS_CA_THROUGHOUT, false},
+    {"an admission by another CA", ADMISSION_BY_ANOTHER_CA, true},
 };
 
 static struct join_world world;
@@ -173,6 +179,43 @@ static void lie_about_tls(enum lie lie, Fly__V1__JoinWelcome *w)
     }
 }
 
+/* Lies that fit together: only what the token and the record vouch for tells. */
+static void lie_throughout(enum lie lie, Fly__V1__JoinWelcome *w)
+{
+    struct x509_spki spki;
+    struct admission admission = {.roles = NODE_ROLE_ALL,
+                                  .expires_ms = world.now.wall_ms + 3600000};
+
+    assert_int_equal(x509_key_spki(joiner.tls.key, &spki, NULL), FLY_OK);
+    if (lie == ANOTHER_CA_THROUGHOUT) {
+        struct cluster_record record = world.founder.record;
+        struct credential c;
+        assert_int_equal(credential_decode(w->credential.data, w->credential.len, &c, NULL),
+                         FLY_OK);
+        memcpy(admission.key, other.founder.admission.keys.public_key, sizeof admission.key);
+        admission_sign(&other.founder.ca.keys, record.id, &admission);
+        c.admission = admission;
+        credential_sign(&other.founder.admission.keys, record.id, &c);
+        w->credential = (ProtobufCBinaryData){credential_encode(&c, lied.bytes), lied.bytes};
+        memcpy(record.ca, other.founder.record.ca, sizeof record.ca);
+        (void)cluster_record_encode(&record, lied.text);
+        w->cluster_record = lied.text;
+    }
+    if (lie == ANOTHER_TLS_CA_THROUGHOUT) {
+        assert_int_equal(x509_node_make(&other.founder.admission.tls, &spki, "bob",
+                                        world.now.wall_ms, world.now.wall_ms + 3600000,
+                                        lied.certificate, NULL),
+                         FLY_OK);
+        w->tls_ca = other.founder.tls.ca;
+        w->tls_certificate = lied.certificate;
+    }
+    if (lie == ADMISSION_BY_ANOTHER_CA) {
+        memcpy(admission.key, joiner.admission.keys.public_key, sizeof admission.key);
+        admission_sign(&other.founder.ca.keys, world.founder.record.id, &admission);
+        w->admission = (ProtobufCBinaryData){admission_encode(&admission, lied.bytes), lied.bytes};
+    }
+}
+
 static void lie_about_rest(enum lie lie, Fly__V1__JoinWelcome *w)
 {
     struct cluster_record record = world.founder.record;
@@ -224,6 +267,7 @@ static void change_answer(enum lie lie)
         lie_about_credential(lie, &lying);
     }
     lie_about_tls(lie, &lying);
+    lie_throughout(lie, &lying);
     lie_about_rest(lie, &lying);
     size = fly__v1__join_welcome__get_packed_size(&lying);
     assert_true(size <= sizeof plain);
