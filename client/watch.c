@@ -59,15 +59,16 @@ static void put_text_line(const char *format, const char *const *words)
 }
 
 static void put_event(const struct command *command, const struct watching *watching,
-                      const Fly__V1__Event *event, const char *incarnation)
+                      const Fly__V1__Event *event)
 {
+    char cursor[CURSORS_TEXT_SIZE];
     char time[FLY_TIME_TEXT_SIZE];
     char place[64];
     char size[COMMAND_SIZE_TEXT];
     char left[COMMAND_SIZE_TEXT];
 
     if (command->json) {
-        command_put_json(shape_event(event, incarnation, watching->cursor.text));
+        command_put_json(shape_event(event, watching_cursor(watching, cursor)));
         return;
     }
     fly_time_format(event->time_ms, time);
@@ -80,11 +81,19 @@ static void put_event(const struct command *command, const struct watching *watc
                                         or_none(event->region), size, left});
 }
 
-static void put_reset(const struct command *command, const Fly__V1__WatchReply *message)
+static void put_reset(const struct command *command, const struct watching *watching)
 {
+    const Fly__V1__WatchReply *message = watching->message;
+    uint32_t tag = watching_reset_slice(watching);
+    char slice[16] = "";
+
+    if (tag != 0) {
+        (void)snprintf(slice, sizeof slice, "%06x", tag);
+    }
     if (!command->json) {
-        command_say(command, "reset: %s; %zu VMs follow", or_none(message->reset_reason),
-                    message->n_vms);
+        bool said = tag == 0 || strstr(message->reset_reason, slice) != NULL;
+        command_say(command, "reset%s%s: %s; %zu VMs follow", said ? "" : " of slice ",
+                    said ? "" : slice, or_none(message->reset_reason), message->n_vms);
         for (size_t i = 0; i < message->n_vms; i++) {
             const Fly__V1__Vm *vm = message->vms[i];
             char size[COMMAND_SIZE_TEXT];
@@ -107,6 +116,8 @@ static void put_reset(const struct command *command, const Fly__V1__WatchReply *
         FLY_CHECK(json_array_append_new(vms, shape_vm(message->vms[i])) == 0);
     }
     FLY_CHECK(json_object_set_new(object, "type", json_string("reset")) == 0);
+    FLY_CHECK(json_object_set_new(object, "slice", tag != 0 ? json_string(slice) : json_null()) ==
+              0);
     FLY_CHECK(json_object_set_new(object, "reason", shape_text(message->reset_reason)) == 0);
     FLY_CHECK(json_object_set_new(object, "vms", vms) == 0);
     FLY_CHECK(json_object_set_new(object, "cursor",
@@ -121,12 +132,11 @@ static void put_message(const struct command *command, struct watching *watching
     const Fly__V1__WatchReply *message = watching->message;
 
     if (message->reset || message->n_vms > 0) {
-        put_reset(command, message);
+        put_reset(command, watching);
     }
     for (size_t i = 0; i < message->n_events; i++) {
-        char incarnation[CURSOR_WORD_SIZE];
-        if (watching_take(watching, message->events[i], incarnation)) {
-            put_event(command, watching, message->events[i], incarnation);
+        if (watching_take(watching, message->events[i])) {
+            put_event(command, watching, message->events[i]);
         }
     }
     watching_taken(watching);
@@ -138,6 +148,7 @@ static void put_gap(void)
     json_t *object = json_object();
 
     FLY_CHECK(json_object_set_new(object, "type", json_string("reset")) == 0);
+    FLY_CHECK(json_object_set_new(object, "slice", json_null()) == 0);
     FLY_CHECK(json_object_set_new(object, "reason",
                                   json_string("connection lost before the first cursor")) == 0);
     FLY_CHECK(json_object_set_new(object, "vms", json_array()) == 0);
@@ -148,7 +159,8 @@ static void put_gap(void)
 static void say_lost(const struct command *command, const struct watching *watching)
 {
     static char said[RPC_TEXT_SIZE]; /* while it stays lost, each reason once in a row */
-    const char *cursor = watching->cursor.text;
+    char text[CURSORS_TEXT_SIZE];
+    const char *cursor = watching_cursor(watching, text);
     const char *why = watching->failure.message[0] != '\0'
                           ? watching->failure.message
                           : fly_status_name(watching->failure.status);
@@ -177,6 +189,7 @@ int command_watch(int argc, char **argv)
         .take = take,
         .user = &input,
     };
+    char cursor[CURSORS_TEXT_SIZE];
     struct fly_error error = {0};
     struct command command;
     int code = EXIT_INTERRUPTED;
@@ -206,8 +219,12 @@ int command_watch(int argc, char **argv)
             break;
         }
     }
-    if (watching.cursor.text[0] != '\0') {
-        command_say(&command, "to go on: --since %s", watching.cursor.text);
+    if (watching.twice + watching.skipped > 0) {
+        command_say(&command, "%llu events came twice and were left out, %llu never came",
+                    (unsigned long long)watching.twice, (unsigned long long)watching.skipped);
+    }
+    if (watching_cursor(&watching, cursor)[0] != '\0') {
+        command_say(&command, "to go on: --since %s", cursor);
     }
     watching_fini(&watching);
     return command_end(&command, code);

@@ -98,10 +98,14 @@ struct gossip_event {
 
 /* All times in ms. gossip_timing_lan() is the default. */
 struct gossip_timing {
-    int64_t probe_ms;         /* one probe round */
-    int64_t ack_ms;           /* direct ack, then helpers are asked */
-    int64_t spread_ms;        /* gossip tick while there is something to tell */
-    int64_t suspicion_min_ms; /* at two witnesses; grows with log10 of the members */
+    int64_t probe_ms;  /* one probe round */
+    int64_t ack_ms;    /* direct ack, then helpers are asked */
+    int64_t spread_ms; /* gossip tick while there is something to tell */
+    /* Suspicion: by at least two witnesses who were refused (the host says that nobody listens);
+     * of silence by four witnesses or more; of silence by one. Past 1,000 members all grow with
+     * log10 of their number. */
+    int64_t suspicion_down_ms;
+    int64_t suspicion_min_ms;
     int64_t suspicion_max_ms;
     int64_t sync_ms;   /* anti-entropy with one random member, dead ones too */
     int64_t reap_ms;   /* dead or left members are forgotten after this */
@@ -141,14 +145,18 @@ struct gossip_counters {
     uint64_t refused_mac;
     uint64_t refused_signature;
     uint64_t refused_credential;
-    uint64_t refused_full; /* no room for another member or accusation */
+    uint64_t refused_full; /* no room for another member or request */
+    uint64_t refused_busy; /* more signatures than are checked in a second; repaired later */
+    uint64_t dropped_out;  /* packets that were not sent: too many waited */
     uint64_t probes;
     uint64_t probes_failed;
     uint64_t refutations;
     uint64_t updates_out; /* claims and accusations sent, probes aside (I7) */
+    uint64_t stalls;      /* times we ran so late that we must have stood still */
 };
 
-/* Probe 500 ms, ack 250 ms, spread 100 ms, suspicion 1,500 to 4,500 ms, sync 5 s, reap 24 h. */
+/* Probe 500 ms, ack 250 ms, spread 100 ms, suspicion 1 s when refused and 7 to 8 s in silence (a
+ * stopped process may come back; a dead host is known within 10 s), sync 5 s, reap 24 h. */
 struct gossip_timing gossip_timing_lan(void);
 
 size_t gossip_size(uint32_t members_max);
@@ -175,8 +183,13 @@ bool gossip_next_event(struct gossip *g, struct gossip_event *out);
 
 /* New words about this node: a new version, told to all. */
 void gossip_set_meta(struct gossip *g, const struct gossip_meta *meta, struct gossip_now now);
-/* A peer's stream broke or its host refused a packet: probe it now instead of in its turn. */
+/* A peer's stream broke: probe it now instead of in its turn. */
 void gossip_hint_down(struct gossip *g, const struct node_id *id, struct gossip_now now);
+/* The host there refused one of our packets (ECONNREFUSED from an ICMP port unreachable): probe
+ * who lives there now, and when nobody answers call it down, not silent: that ends soon. It may be
+ * forged, so it is never believed alone. */
+void gossip_hint_refused(struct gossip *g, const struct gossip_address *address,
+                         struct gossip_now now);
 /* Says good-bye; goes on until gossip_left. */
 void gossip_leave(struct gossip *g, struct gossip_now now);
 bool gossip_left(const struct gossip *g);
@@ -187,5 +200,7 @@ const struct gossip_member *gossip_member_at(const struct gossip *g, uint32_t i)
 const struct gossip_member *gossip_find(const struct gossip *g, const struct node_id *id);
 uint32_t gossip_member_count(const struct gossip *g); /* of all states */
 const struct gossip_counters *gossip_counters(const struct gossip *g);
+/* Lifeguard's local health: 0 well, 4 as deaf as it gets; probes take 1 + health times as long. */
+uint32_t gossip_health(const struct gossip *g);
 
 #endif

@@ -22,6 +22,21 @@ void reconcile_begin(struct reconcile *r, const struct inventory *inventory, str
     }
 }
 
+static const struct slice_state *state_of(const struct reconcile *r)
+{
+    return r->host != NULL && host_owner(r->host) != NULL ? owner_state(host_owner(r->host)) : NULL;
+}
+
+static void mark_open(struct reconcile *r, const char *name)
+{
+    const struct slice_state *s = state_of(r);
+    uint32_t slot = s != NULL ? slice_machine_find(s, name) : SLICE_NONE;
+
+    if (slot != SLICE_NONE) {
+        r->open[slot / 8] |= (uint8_t)(1u << slot % 8);
+    }
+}
+
 /* A ticket tells the change and the machine: its place in the inventory, or OF_SLOT and its slot.
  */
 static void change(struct reconcile *r, struct owner_now now, enum owner_machine_change what,
@@ -56,6 +71,9 @@ static void compare_machine(struct reconcile *r, struct owner_now now, size_t pl
             change(r, now, OWNER_MACHINE_CORDON, place, m);
         }
         return;
+    }
+    if (!m->cordoned) {
+        mark_open(r, m->name);
     }
     if (m->cordoned && !there->cordoned) {
         change(r, now, OWNER_MACHINE_CORDON, place, m);
@@ -104,8 +122,7 @@ bool reconcile_step(struct reconcile *r, struct owner_now now)
 
 bool reconcile_set_cordon(struct reconcile *r, const char *name, bool cordon, struct owner_now now)
 {
-    const struct slice_state *s =
-        host_owner(r->host) != NULL ? owner_state(host_owner(r->host)) : NULL;
+    const struct slice_state *s = state_of(r);
     uint32_t slot = s != NULL ? slice_machine_find(s, name) : SLICE_NONE;
     struct inventory_machine m = {.cores = 0};
 
@@ -117,15 +134,21 @@ bool reconcile_set_cordon(struct reconcile *r, const char *name, bool cordon, st
     return true;
 }
 
+bool reconcile_has_open(const struct reconcile *r, const char *name)
+{
+    const struct slice_state *s = state_of(r);
+    uint32_t slot = s != NULL ? slice_machine_find(s, name) : SLICE_NONE;
+
+    return slot != SLICE_NONE && (r->inventory->untold || (r->open[slot / 8] >> slot % 8 & 1) != 0);
+}
+
 static const char *machine_of(const struct reconcile *r, uint64_t place)
 {
     if ((place & OF_SLOT) == 0) {
         return r->inventory->machines[place].name;
     }
-    return host_owner(r->host) == NULL
-               ? ""
-               : slice_machine_at(owner_state(host_owner(r->host)), (uint32_t)(place & ~OF_SLOT))
-                     ->name;
+    const struct slice_state *s = state_of(r);
+    return s == NULL ? "" : slice_machine_at(s, (uint32_t)(place & ~OF_SLOT))->name;
 }
 
 void reconcile_answer(struct reconcile *r, const struct owner_answer *answer)
@@ -144,6 +167,9 @@ void reconcile_answer(struct reconcile *r, const struct owner_answer *answer)
     }
     r->waiting--;
     if (answer->code == OWNER_DONE_OK) {
+        if (what == OWNER_MACHINE_ADD && !r->inventory->machines[place].cordoned) {
+            mark_open(r, r->inventory->machines[place].name);
+        }
         r->added += what == OWNER_MACHINE_ADD;
         r->resized += what == OWNER_MACHINE_RESIZE;
         r->removed += what == OWNER_MACHINE_REMOVE;

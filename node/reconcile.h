@@ -21,6 +21,7 @@ struct reconcile {
     size_t next_machine;                       /* of the inventory */
     uint32_t next_slot;                        /* of the slice, for removes */
     uint8_t unmatched[SLICE_MACHINES_MAX / 8]; /* slots there at the start, not in the inventory */
+    uint8_t open[SLICE_MACHINES_MAX / 8];      /* slots that the inventory has, not cordoned */
     uint32_t waiting;                          /* calls not answered yet */
     uint32_t added;
     uint32_t resized;
@@ -41,6 +42,8 @@ struct reconcile {
 void reconcile_begin(struct reconcile *r, const struct inventory *inventory, struct host *host);
 /* Makes as many calls as may wait at once. True: all differences were made and answered. */
 bool reconcile_step(struct reconcile *r, struct owner_now now);
+/* The inventory has this machine of the slice, not cordoned; or it was told of none. */
+bool reconcile_has_open(const struct reconcile *r, const char *name);
 /* Cordons or uncordons one machine of the slice, in no round; the answer goes to reconcile_answer
  * like the others. False: there is no such machine, or no owner now. */
 bool reconcile_set_cordon(struct reconcile *r, const char *name, bool cordon, struct owner_now now);

@@ -21,6 +21,9 @@ enum {
     KEEPALIVE_MS = 3000,   /* a stopped edge is left after twice that */
 };
 
+/* The name in every node's certificate: mbedTLS 2.28 looks at no address there. */
+#define TLS_SERVER_NAME "flylight"
+
 /* Written by the signal handler; one per process, as signals are. -1: not made yet. */
 static atomic_int interrupt_fd = -1;
 static atomic_bool interrupted;
@@ -151,8 +154,12 @@ static enum fly_status connect_to(struct session *session, const char *url, int6
     if (fly__v1__hello__get_packed_size(&hello) > sizeof packed) {
         return fail(failure, FLY_INVALID_ARGUMENT, "the token is too long");
     }
+    /* who the node is, HELLO tells; that it belongs to the cluster, its certificate proves */
+    const struct rpc_tls tls = {
+        .ca_pem = session->ca_pem, .server_name = TLS_SERVER_NAME, .verify_peer = true};
     struct rpc_channel_config config = {
         .url = url,
+        .tls = address_url_tls(url) ? &tls : NULL,
         .hello = {packed, fly__v1__hello__pack(&hello, packed)},
         .connect_timeout_ms = timeout_ms,
         .keepalive_ms = KEEPALIVE_MS,

@@ -74,6 +74,10 @@ const char *shape_event_type(uint32_t type)
         return "vm_started";
     case FLY__V1__EVENT_TYPE__EVENT_VM_DESTROYED:
         return "vm_destroyed";
+    case FLY__V1__EVENT_TYPE__EVENT_MACHINE_CORDONED:
+        return "machine_cordoned";
+    case FLY__V1__EVENT_TYPE__EVENT_MACHINE_UNCORDONED:
+        return "machine_uncordoned";
     default:
         return "unknown";
     }
@@ -201,16 +205,12 @@ json_t *shape_member(const Fly__V1__Member *member)
 json_t *shape_slice(const Fly__V1__SliceInfo *slice)
 {
     json_t *object = json_object();
-    char incarnation[17];
 
-    /* as cursors have it: JSON's numbers cannot hold it */
-    (void)snprintf(incarnation, sizeof incarnation, "%016llx",
-                   (unsigned long long)slice->incarnation);
     put(&object, "slice", shape_text(slice->slice));
     put(&object, "owner", text_or_null(slice->owner));
     put(&object, "state", shape_text(slice->state));
     put(&object, "reason", text_or_null(slice->reason));
-    put(&object, "incarnation", json_string(incarnation));
+    put(&object, "incarnation", shape_incarnation(slice->incarnation));
     put(&object, "seq", number(slice->seq));
     put(&object, "stale_ms", number(slice->stale_ms));
     put(&object, "machines", number(slice->machines));
@@ -254,12 +254,20 @@ json_t *shape_vm(const Fly__V1__Vm *vm)
     return object;
 }
 
-json_t *shape_event(const Fly__V1__Event *event, const char *incarnation, const char *cursor)
+json_t *shape_incarnation(uint64_t incarnation)
+{
+    char text[17];
+
+    (void)snprintf(text, sizeof text, "%016llx", (unsigned long long)incarnation);
+    return json_string(text);
+}
+
+json_t *shape_event(const Fly__V1__Event *event, const char *cursor)
 {
     json_t *object = json_object();
 
     put(&object, "slice", shape_text(event->slice));
-    put(&object, "incarnation", shape_text(incarnation));
+    put(&object, "incarnation", shape_incarnation(event->incarnation));
     put(&object, "seq", number(event->seq));
     put(&object, "type", json_string(shape_event_type((uint32_t)event->type)));
     put(&object, "time", time_of(event->time_ms));

@@ -16,9 +16,10 @@
 json_t *shape_text(const char *text);
 json_t *shape_region(const Fly__V1__Region *region);
 json_t *shape_vm(const Fly__V1__Vm *vm);
-/* incarnation: its text in the stream's cursors. cursor: where to resume after this event; NULL:
- * not known, left out. */
-json_t *shape_event(const Fly__V1__Event *event, const char *incarnation, const char *cursor);
+/* cursor: where to resume after this event; NULL: not known, left out. */
+json_t *shape_event(const Fly__V1__Event *event, const char *cursor);
+/* As cursors have it, 16 hex digits: JSON's numbers cannot hold it. */
+json_t *shape_incarnation(uint64_t incarnation);
 json_t *shape_member(const Fly__V1__Member *member);
 json_t *shape_slice(const Fly__V1__SliceInfo *slice);
 /* `state`: valid, expired, used or revoked, as the caller's clock has it. */

@@ -1,6 +1,6 @@
 #include "client/lib/watching.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "proto/base/check.h"
@@ -15,7 +15,7 @@ enum fly_status watching_init(struct watching *watching, struct session *session
     watching->region = region;
     watching->timeout_ms = timeout_ms;
     watching->pause_ms = WATCHING_PAUSE_MS;
-    if (!cursor_set(&watching->cursor, since)) {
+    if (since[0] != '\0' && !cursors_parse(since, &watching->places)) {
         return fly_error_set(error, FLY_INVALID_ARGUMENT,
                              "'%.60s' is not a cursor (slice:incarnation:seq, with commas between)",
                              since);
@@ -68,13 +68,15 @@ static enum fly_status open_stream(struct watching *watching)
 {
     Fly__V1__WatchRequest request = FLY__V1__WATCH_REQUEST__INIT;
     struct fly_error error = {0};
+    char since[CURSORS_TEXT_SIZE];
     enum fly_status status;
 
     status = session_connect(watching->session, watching->timeout_ms, &watching->failure);
     if (status != FLY_OK) {
         return status;
     }
-    request.since = watching->cursor.text;
+    (void)cursors_format(&watching->places, since);
+    request.since = since;
     request.region = (char *)(uintptr_t)watching->region;
     status = rpc_stream_open(&watching->stream, watching->session->channel, &rpc_edge_watch,
                              &request.base, NULL, &error);
@@ -85,7 +87,6 @@ static enum fly_status open_stream(struct watching *watching)
                               error.text);
         return status;
     }
-    watching->floor = watching->cursor;
     watching->was_connected = true;
     return FLY_OK;
 }
@@ -158,43 +159,71 @@ enum watching_step watching_next(struct watching *watching)
     }
 }
 
-/* The incarnation as this batch's cursor writes it; in hex, if the cursor does not know the slice.
- */
-static void incarnation_text(const Fly__V1__WatchReply *message, const Fly__V1__Event *event,
-                             char out[static CURSOR_WORD_SIZE])
+/* Six hex digits; 0 when it is none. */
+static uint32_t slice_of(const char *text)
 {
-    static struct cursor batch; /* large; one thread */
-    uint64_t ignored;
-
-    if (!cursor_set(&batch, message->cursor) || !cursor_find(&batch, event->slice, out, &ignored)) {
-        (void)snprintf(out, CURSOR_WORD_SIZE, "%016llx", (unsigned long long)event->incarnation);
-    }
+    return strlen(text) == 6 && strspn(text, "0123456789abcdef") == 6
+               ? (uint32_t)strtoul(text, NULL, 16)
+               : 0;
 }
 
-bool watching_take(struct watching *watching, const Fly__V1__Event *event,
-                   char incarnation[static CURSOR_WORD_SIZE])
+bool watching_take(struct watching *watching, const Fly__V1__Event *event)
 {
-    char known[CURSOR_WORD_SIZE];
-    uint64_t seq = 0;
+    const struct cursor next = {
+        .slice = slice_of(event->slice), .incarnation = event->incarnation, .seq = event->seq};
+    const struct cursor *known = cursors_find(&watching->places, next.slice);
 
-    incarnation_text(watching->message, event, incarnation);
-    if (cursor_find(&watching->floor, event->slice, known, &seq) &&
-        strcmp(known, incarnation) == 0 && event->seq <= seq) {
-        return false;
+    if (next.slice == 0) {
+        return true; /* of a server that names slices in another way: shown, and not remembered */
     }
-    (void)cursor_put(&watching->cursor, event->slice, incarnation, event->seq);
+    if (known != NULL && known->incarnation == next.incarnation) {
+        if (next.seq <= known->seq) {
+            watching->twice++;
+            return false;
+        }
+        /* with a filter, what is not asked for has numbers too */
+        watching->skipped += watching->region[0] == '\0' ? next.seq - known->seq - 1 : 0;
+    }
+    (void)cursors_put(&watching->places, next);
     return true;
 }
 
 void watching_taken(struct watching *watching)
 {
-    const Fly__V1__WatchReply *message = watching->message;
+    struct cursors told;
 
-    if (message->reset) {
-        watching->floor.text[0] = '\0';
+    /* Parts of a snapshot before the last have none: a break there must start it over. A cursor may
+     * tell of all slices, or of those that moved. */
+    if (watching->message->cursor[0] != '\0' && cursors_parse(watching->message->cursor, &told)) {
+        for (uint32_t i = 0; i < told.count; i++) {
+            (void)cursors_put(&watching->places, told.at[i]);
+        }
     }
-    /* parts of a snapshot before the last have none: a break there must start it over */
-    if (message->cursor[0] != '\0') {
-        (void)cursor_set(&watching->cursor, message->cursor);
+}
+
+uint32_t watching_reset_slice(const struct watching *watching)
+{
+    const Fly__V1__WatchReply *message = watching->message;
+    struct cursors told;
+
+    if (message->n_vms > 0) {
+        return slice_of(message->vms[0]->slice);
     }
+    if (message->cursor[0] == '\0' || !cursors_parse(message->cursor, &told)) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < told.count; i++) { /* the one that jumps */
+        const struct cursor *known = cursors_find(&watching->places, told.at[i].slice);
+        if (known == NULL || known->incarnation != told.at[i].incarnation ||
+            known->seq != told.at[i].seq) {
+            return told.at[i].slice;
+        }
+    }
+    return told.count == 1 ? told.at[0].slice : 0;
+}
+
+const char *watching_cursor(const struct watching *watching, char out[static CURSORS_TEXT_SIZE])
+{
+    (void)cursors_format(&watching->places, out);
+    return out;
 }

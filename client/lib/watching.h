@@ -1,8 +1,11 @@
 /*
- * watching - a stream of events that goes on after a broken connection, each event once. Shell.
+ * watching - a stream of all slices' events that goes on after a broken connection, at any edge,
+ * each event once and in order per slice. Shell.
  *
- * The caller asks for the next thing and shows it; this keeps the cursor, connects again with
- * growing pauses and passes the cursor on.
+ * The caller asks for the next thing and shows it; this keeps the place in each slice, connects
+ * again with growing pauses and passes the places on. An edge sends nothing twice and leaves
+ * nothing out; should one do so all the same, what comes twice is left out here, and both are
+ * counted.
  */
 #ifndef FLY_CLIENT_WATCHING_H
 #define FLY_CLIENT_WATCHING_H
@@ -10,8 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "client/lib/cursor.h"
 #include "client/lib/session.h"
+#include "proto/wire/cursors.h"
 
 enum { WATCHING_PAUSE_MS = 100, WATCHING_PAUSE_MAX_MS = 5000 };
 
@@ -25,9 +28,10 @@ enum watching_step {
 struct watching {
     struct session *session;
     const char *region;
-    int64_t timeout_ms;   /* to connect */
-    struct cursor cursor; /* resume here: all before it was shown */
-    struct cursor floor;  /* of this connection's request: what it sends must lie behind */
+    int64_t timeout_ms;    /* to connect */
+    struct cursors places; /* resume here: all before was shown */
+    uint64_t twice;        /* events that came again, and were left out */
+    uint64_t skipped;      /* numbers between two events of a slice that never came */
     struct rpc_stream *stream;
     struct rpc_reply reply; /* owns `message` */
     const Fly__V1__WatchReply *message;
@@ -38,7 +42,7 @@ struct watching {
     unsigned losses; /* in a row, 0 while connected */
 };
 
-/* `since` "": from now. INVALID_ARGUMENT: not a cursor. Large: keep it static or on the heap. */
+/* `since` "": from now. INVALID_ARGUMENT: not a cursor. */
 enum fly_status watching_init(struct watching *watching, struct session *session, const char *since,
                               const char *region, int64_t timeout_ms, struct fly_error *error);
 void watching_fini(struct watching *watching);
@@ -46,10 +50,13 @@ void watching_fini(struct watching *watching);
 /* Waits for the next thing. After WATCHING_MESSAGE call watching_take for each of its events in
  * order, then watching_taken. */
 enum watching_step watching_next(struct watching *watching);
-/* False: an event that was shown before, to be left out. Else the cursor now stands behind it;
- * `incarnation` becomes its text. */
-bool watching_take(struct watching *watching, const Fly__V1__Event *event,
-                   char incarnation[static CURSOR_WORD_SIZE]);
+/* False: an event that was shown before, to be left out. Else its slice's place is now behind it.
+ */
+bool watching_take(struct watching *watching, const Fly__V1__Event *event);
 void watching_taken(struct watching *watching);
+/* The slice that a `reset` is about; 0: the message does not tell. */
+uint32_t watching_reset_slice(const struct watching *watching);
+/* The cursor as a text, "" when there is none yet. */
+const char *watching_cursor(const struct watching *watching, char out[static CURSORS_TEXT_SIZE]);
 
 #endif

@@ -177,6 +177,16 @@ bool catalog_slice_sums(const struct catalog *c, uint32_t slice, struct catalog_
     return s != NULL;
 }
 
+bool catalog_slice_read(const struct catalog *c, uint32_t slice, struct catalog_slice_state *out)
+{
+    const struct slice *s = catalog_slice_find(c, slice);
+
+    if (s != NULL) {
+        *out = s->state;
+    }
+    return s != NULL;
+}
+
 int64_t catalog_slice_founded_ms(const struct catalog *c, uint32_t slice)
 {
     const struct slice *s = catalog_slice_find(c, slice);
@@ -331,26 +341,46 @@ void catalog_snapshot_end(struct catalog *c, uint32_t slice, uint64_t seq)
 
 /* --- reading --- */
 
+/* The place behind `place` in the slice's lists; CATALOG_NONE: it was the last, or is gone. */
+static uint32_t place_after(const struct catalog *c, const struct slice *s, uint32_t place)
+{
+    const struct machine *m = &c->machines[place];
+
+    if (m->shard == CATALOG_NONE || &c->slices[c->shards[m->shard].slice] != s) {
+        return CATALOG_NONE;
+    }
+    if (m->next != CATALOG_NONE) {
+        return m->next;
+    }
+    uint32_t shard = c->shards[m->shard].slice_next;
+    return shard != CATALOG_NONE ? c->shards[shard].machines : CATALOG_NONE;
+}
+
 bool catalog_machine_next(const struct catalog *c, uint32_t slice, uint64_t *cursor,
                           struct catalog_machine *out)
 {
-    for (uint64_t i = *cursor; i < c->machine_places; i++) {
-        const struct machine *m = &c->machines[i];
-        if (m->shard == CATALOG_NONE || c->slices[c->shards[m->shard].slice].tag != slice) {
-            continue;
-        }
-        *out = (struct catalog_machine){.cores = m->cores,
-                                        .cores_free = m->cores_free,
-                                        .memory_bytes = m->memory_bytes,
-                                        .memory_free_bytes = m->memory_free_bytes,
-                                        .cordoned = m->cordoned};
-        memcpy(out->name, m->name, sizeof out->name);
-        memcpy(out->region, c->regions[c->shards[m->shard].region].code, sizeof out->region);
-        *cursor = i + 1;
-        return true;
+    const struct slice *s = catalog_slice_find(c, slice);
+    uint32_t place = CATALOG_NONE;
+
+    if (s != NULL && *cursor == 0) {
+        place = s->shards != CATALOG_NONE ? c->shards[s->shards].machines : CATALOG_NONE;
+    } else if (s != NULL && *cursor <= c->machine_places) {
+        place = place_after(c, s, (uint32_t)(*cursor - 1));
     }
-    *cursor = c->machine_places;
-    return false;
+    if (place == CATALOG_NONE) {
+        *cursor = UINT64_MAX;
+        return false;
+    }
+    const struct machine *m = &c->machines[place];
+    *out = (struct catalog_machine){.cores = m->cores,
+                                    .cores_free = m->cores_free,
+                                    .memory_bytes = m->memory_bytes,
+                                    .memory_free_bytes = m->memory_free_bytes,
+                                    .cordoned = m->cordoned};
+    memcpy(out->name, m->name, sizeof out->name);
+    memcpy(out->region, c->regions[c->shards[m->shard].region].code, sizeof out->region);
+    *cursor = (uint64_t)place + 1;
+    return true;
 }
 
 uint32_t catalog_machine_slices(const struct catalog *c, const char *name, uint32_t *out,

@@ -123,15 +123,19 @@ uint32_t catalog_region_count(const struct catalog *c);
 const struct catalog_region *catalog_region_at(const struct catalog *c, uint32_t i);
 /* Any case; NULL: not known. O(regions). */
 const struct catalog_region *catalog_region_find(const struct catalog *c, const char *code);
-/* Its status lets new VMs in: operational or degraded, as for machines (data/README.md). */
+/* Its status is operational or degraded. A word for people, by this node's own file: hints leave
+ * other regions out, but who names one is placed there. What may not be placed on is told of
+ * machines: a key that has its VM already must be answered with it, so an edge cannot refuse. */
 bool catalog_region_open(const struct catalog_region *region);
 
 /* False: the slice is not in here. */
 bool catalog_slice_sums(const struct catalog *c, uint32_t slice, struct catalog_slice_sums *out);
+/* What was set last. False: the slice is not in here. */
+bool catalog_slice_read(const struct catalog *c, uint32_t slice, struct catalog_slice_state *out);
 /* Wall time of the slice's founding; 0: not known. */
 int64_t catalog_slice_founded_ms(const struct catalog *c, uint32_t slice);
-/* The machines of a slice one after the other; *cursor starts at 0. False at the end. A machine
- * that is added or removed meanwhile may be missed; catalog_version tells. O(1) on average. */
+/* The machines of a slice one after the other; *cursor starts at 0. False at the end. When a
+ * machine comes or goes meanwhile others may be missed; catalog_version tells. O(1). */
 bool catalog_machine_next(const struct catalog *c, uint32_t slice, uint64_t *cursor,
                           struct catalog_machine *out);
 /* Slices, at most `max`, that have a machine of this name. */
@@ -151,8 +155,7 @@ uint32_t catalog_slices(const struct catalog *c, const char *region, struct cata
 const struct catalog_region *catalog_nearest_fit(const struct catalog *c, const char *region,
                                                  uint32_t cores, uint64_t memory_bytes);
 /* Up to `count` (≤ CATALOG_CHOICES_MAX) slices that seem to have room for the spec, by random
- * choice among them; those whose owner is suspect or whose state is old only for want of others.
- * None in a region that is not open. */
+ * choice among them; those whose owner is suspect or whose state is old only for want of others. */
 uint32_t catalog_choose(const struct catalog *c, const char *region, uint32_t cores,
                         uint64_t memory_bytes, struct fly_rng *rng, uint32_t *out, uint32_t count);
 

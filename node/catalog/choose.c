@@ -70,7 +70,7 @@ uint32_t catalog_slices(const struct catalog *c, const char *region, struct cata
     uint32_t place = catalog_region_place(c, region);
 
     FLY_CHECK(out_max <= CATALOG_CANDIDATES_MAX);
-    if (place == c->region_count || !catalog_region_open(&c->regions[place])) {
+    if (place == c->region_count) {
         return 0;
     }
     uint32_t found = add_slices(c, place, LIVE, out, 0, out_max);
@@ -160,7 +160,7 @@ uint32_t catalog_choose(const struct catalog *c, const char *region, uint32_t co
     struct reservoir doubtful = {.count = 0};
 
     FLY_CHECK(count >= 1 && count <= CATALOG_CHOICES_MAX);
-    if (place == c->region_count || !catalog_region_open(&c->regions[place])) {
+    if (place == c->region_count) {
         return 0;
     }
     for (uint32_t i = c->region_shards[place]; i != CATALOG_NONE; i = c->shards[i].region_next) {

@@ -188,6 +188,7 @@ static enum slice_code apply_bind(struct step *t, const struct command *c)
     r->digest = c->digest;
     r->hold = c->hold;
     r->generation++;
+    r->created_ms = totals(t)->slice_ms;
     return SLICE_OK;
 }
 
@@ -283,6 +284,7 @@ static enum slice_code apply_found(struct step *t, const struct command *c)
     totals(t)->machines_max = c->machines_max;
     totals(t)->records_max = c->records_max;
     totals(t)->incarnation = c->incarnation;
+    totals(t)->founded_ms = t->head->wall_ms;
     return SLICE_OK;
 }
 
@@ -293,6 +295,40 @@ static enum slice_code apply_lead(struct step *t, const struct command *c)
     }
     totals(t)->term = c->term;
     totals(t)->boot = t->head->boot;
+    return SLICE_OK;
+}
+
+/* Somebody saw more of this log than there is, or another log of this tag, and an admin accepts
+ * that it is lost. Nothing of it may be taken for something new: neither numbers of events and VMs,
+ * nor keys that were minted until now. */
+static enum slice_code apply_loss(struct step *t, const struct command *c)
+{
+    struct slice_totals *sum = totals(t);
+    bool own = c->incarnation == sum->incarnation;
+    uint64_t seen = c->seq > sum->seq ? c->seq : sum->seq;
+    uint64_t now_s = (uint64_t)t->head->wall_ms / 1000;
+
+    for (unsigned i = 0; i < SLICE_LOST_MAX && !own; i++) {
+        if (sum->lost[i] == c->incarnation) {
+            return SLICE_REPLAYED;
+        }
+    }
+    if (own && c->seq <= sum->seq) {
+        return SLICE_REPLAYED;
+    }
+    if (c->incarnation == 0 || seen > VMID_NUMBER_MAX - SLICE_LOSS_MARGIN) {
+        return SLICE_NO_ROOM;
+    }
+    if (!own) {
+        memmove(sum->lost + 1, sum->lost, sizeof sum->lost - sizeof sum->lost[0]);
+        sum->lost[0] = c->incarnation;
+    }
+    sum->losses++;
+    sum->seq = seen + SLICE_LOSS_MARGIN;
+    sum->vms_created = sum->seq; /* each VM had its event */
+    if (now_s <= UINT32_MAX && now_s > sum->purged_mint_s) {
+        sum->purged_mint_s = (uint32_t)now_s;
+    }
     return SLICE_OK;
 }
 
@@ -314,6 +350,8 @@ static enum slice_code apply_command(struct step *t, const struct command *c)
     case COMMAND_MACHINE_CORDON:
     case COMMAND_MACHINE_UNCORDON:
         return apply_machine(t, c);
+    case COMMAND_LOSS:
+        return apply_loss(t, c);
     case COMMAND_LAUNCH:
         return apply_launch(t, c);
     case COMMAND_BIND:

@@ -136,6 +136,7 @@ enum slice_code apply_machine(struct step *t, const struct command *c)
     case COMMAND_CANCEL:
     case COMMAND_DESTROY:
     case COMMAND_RELEASE:
+    case COMMAND_LOSS:
     default:
         FLY_UNREACHABLE();
     }

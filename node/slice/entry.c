@@ -75,6 +75,10 @@ static void body_put(struct fly_writer *w, const struct command *c)
     case COMMAND_MACHINE_UNCORDON:
         fly_put_string8(w, c->name);
         break;
+    case COMMAND_LOSS:
+        fly_put_u64(w, c->incarnation);
+        fly_put_u64(w, c->seq);
+        break;
     case COMMAND_LAUNCH:
         key_put(w, c);
         fly_put_bytes(w, c->digest.bytes, FLY_DIGEST_SIZE);
@@ -137,6 +141,10 @@ static bool body_get(struct fly_reader *r, struct command *c)
     case COMMAND_MACHINE_CORDON:
     case COMMAND_MACHINE_UNCORDON:
         fly_get_string8(r, c->name, sizeof c->name);
+        return true;
+    case COMMAND_LOSS:
+        c->incarnation = fly_get_u64(r);
+        c->seq = fly_get_u64(r);
         return true;
     case COMMAND_LAUNCH:
         key_get(r, c);

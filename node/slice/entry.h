@@ -38,7 +38,8 @@ enum command_type {
     COMMAND_RELEASE = 11,        /* home: the VM elsewhere is gone, the key's last life begins */
     COMMAND_MACHINE_CORDON = 12, /* nothing new is placed on it; its VMs stay */
     COMMAND_MACHINE_UNCORDON = 13,
-    COMMAND_LAST = COMMAND_MACHINE_UNCORDON,
+    COMMAND_LOSS = 14, /* events of this log, or another log of this tag, are lost for good */
+    COMMAND_LAST = COMMAND_LOSS,
 };
 
 /* One command; which fields count is told by the type. */
@@ -59,11 +60,13 @@ struct command {
     char region[FLY_REGION_SIZE]; /* MACHINE_ADD */
     /* FOUND */
     uint32_t tag;
-    uint64_t incarnation;
+    uint64_t incarnation;  /* LOSS: of the log that lost */
     uint32_t machines_max; /* what apply() allows, on every replica alike */
     uint32_t records_max;
     /* LEAD */
     uint64_t term;
+    /* LOSS */
+    uint64_t seq; /* the last event that somebody saw */
 };
 
 /* What stands before the commands of a batch. */

@@ -12,6 +12,7 @@ enum {
     SLICE_MACHINE_CORES_MAX = 65536, /* of one machine */
     SLICE_BATCH_COMMANDS_MAX = 256,  /* in one entry */
     SLICE_BATCH_BYTES_MAX = 128 * 1024,
+    SLICE_LOST_MAX = 4,    /* other incarnations whose loss is remembered */
     SLICE_PURGE_MAX = 512, /* records forgotten by one entry */
 
     SLICE_KEY_LIFE_MS = 15 * 60 * 1000,          /* of a minted key, after its VM */
@@ -20,6 +21,8 @@ enum {
     SLICE_HOLD_LIFE_MS = 3000,
 };
 
+/* What an accepted loss is jumped over by, beyond what anybody is known to have seen. */
+#define SLICE_LOSS_MARGIN (UINT64_C(1) << 20)
 #define SLICE_VM_MEMORY_MIN UINT64_C(1000000)        /* 1 MB */
 #define SLICE_VM_MEMORY_MAX UINT64_C(64000000000000) /* 64 TB */
 

@@ -112,6 +112,21 @@ bool owner_vm_at(const struct owner *o, uint32_t slot, struct vm *out)
     return true;
 }
 
+bool owner_away_at(const struct owner *o, uint32_t slot, struct key_away *out)
+{
+    const struct slice_record *r = slice_record_at(o->state, slot);
+
+    if ((r->kind != RECORD_BOUND && r->kind != RECORD_DONE) || r->expires_ms != 0) {
+        return false;
+    }
+    *out = (struct key_away){.key = r->key,
+                             .hold = r->hold,
+                             .vm = r->kind == RECORD_DONE ? r->vm : 0,
+                             .since_ms = r->created_ms};
+    memcpy(out->subject, r->subject, sizeof out->subject);
+    return true;
+}
+
 void owner_answer_record(struct owner *o, uint64_t ticket, enum owner_call_kind kind, uint32_t slot,
                          bool replayed)
 {
@@ -157,7 +172,7 @@ bool owner_next_answer(struct owner *o, struct owner_answer *out)
 
 /* --- the log's side --- */
 
-static int64_t slice_now(const struct owner *o, struct owner_now now)
+int64_t owner_slice_ms(const struct owner *o, struct owner_now now)
 {
     int64_t elapsed = now.boot_ms - o->lead_boot_ms;
 
@@ -175,7 +190,7 @@ size_t owner_next_batch(struct owner *o, struct owner_now now, uint8_t *out, siz
     }
     FLY_CHECK(o->leading);
     const struct batch_head head = {.wall_ms = now.wall_ms,
-                                    .slice_ms = slice_now(o, now),
+                                    .slice_ms = owner_slice_ms(o, now),
                                     .boot = o->config.boot,
                                     .batch = ++o->batch};
     entry_begin(&w, out, max, &head);
@@ -238,6 +253,51 @@ void owner_stop(struct owner *o, enum fly_status status, const char *text)
     while ((f = book_first(&o->book, FLIGHT_HELD)) != NULL) {
         book_drop(&o->book, f);
     }
+}
+
+/* What leads the slice, or ends the quarantine: nobody's call. */
+static bool is_ours(const struct flight *f)
+{
+    return f->command.type == COMMAND_FOUND || f->command.type == COMMAND_LEAD ||
+           f->command.type == COMMAND_LOSS;
+}
+
+void owner_quarantine(struct owner *o, enum fly_status status, const char *text)
+{
+    FLY_CHECK(status != FLY_OK);
+    if (!fly_copy_string(o->quarantine_text, sizeof o->quarantine_text, text)) {
+        o->quarantine_text[0] = '\0';
+    }
+    o->quarantine_status = status;
+    for (uint32_t i = 0; i < o->config.flights_max; i++) {
+        struct flight *f = &o->book.flights[i];
+        if (f->state == FLIGHT_FREE || is_ours(f)) {
+            continue;
+        }
+        for (uint32_t w = 0; w < f->waiter_count; w++) {
+            const struct waiter *waiter = &f->waiters[w];
+            if (f->state == FLIGHT_PROPOSED) {
+                (void)owner_answer_new(o, waiter->ticket, waiter->kind, OWNER_UNKNOWN);
+                o->counters.answers_unknown++;
+            } else {
+                owner_answer_refused(o, waiter->ticket, waiter->kind, status, o->quarantine_text);
+            }
+        }
+        f->waiter_count = 0;
+        if (f->state != FLIGHT_PROPOSED) {
+            book_drop(&o->book, f);
+        }
+    }
+}
+
+void owner_release_quarantine(struct owner *o)
+{
+    o->quarantine_status = FLY_OK;
+}
+
+const char *owner_quarantined(const struct owner *o)
+{
+    return o->quarantine_status == FLY_OK ? NULL : o->quarantine_text;
 }
 
 void owner_lead(struct owner *o, uint64_t term, uint64_t found_incarnation, struct owner_now now)
@@ -317,7 +377,7 @@ static void land(struct owner *o, struct flight *f, const struct slice_result *r
         const struct waiter *w = &f->waiters[i];
         if (w->kind == OWNER_MACHINE) {
             owner_answer_machine(o, w, r->code);
-        } else if ((w->kind == OWNER_DONE || w->kind == OWNER_RELEASE) &&
+        } else if ((w->kind == OWNER_DONE || w->kind == OWNER_RELEASE || w->kind == OWNER_LOSS) &&
                    (r->code == SLICE_OK || r->code == SLICE_REPLAYED)) {
             (void)owner_answer_new(o, w->ticket, w->kind, OWNER_DONE_OK);
         } else if (w->kind == OWNER_CLOSE && !became_vm(o, r)) {
@@ -347,6 +407,9 @@ enum fly_status owner_apply(struct owner *o, const uint8_t *data, size_t size,
         retain_start(&o->retain, seq_before);
     }
     for (uint32_t i = 0; i < e->event_count; i++) {
+        if (e->events[i].seq != o->retain.last + 1) { /* behind an accepted loss */
+            retain_start(&o->retain, e->events[i].seq - 1);
+        }
         retain_add(&o->retain, &e->events[i]);
     }
     if (e->head.boot != o->config.boot || o->stopped) {

@@ -76,6 +76,15 @@ bool owner_ready(const struct owner *o);
  * answered UNKNOWN, every later call REFUSED with `status`. For good. */
 void owner_stop(struct owner *o, enum fly_status status, const char *text);
 
+/* This owner may not speak (standing.h): until it is released every call but LOSS is REFUSED with
+ * `status` and a copy of `text`, which lives until the next quarantine. Holds end, what waits for
+ * the log is REFUSED, what is proposed is UNKNOWN to its callers. It may lead meanwhile. Again:
+ * another reason. */
+void owner_quarantine(struct owner *o, enum fly_status status, const char *text);
+void owner_release_quarantine(struct owner *o);
+/* Why not; NULL: it speaks. For marking what is read from it meanwhile. */
+const char *owner_quarantined(const struct owner *o);
+
 /* Takes one call; its answer comes out of owner_next_answer, once, now or later. */
 void owner_call(struct owner *o, const struct owner_call *call, struct owner_now now);
 
@@ -95,6 +104,11 @@ bool owner_next_answer(struct owner *o, struct owner_answer *out);
 
 /* The VM of a record slot, for reads; false when the slot holds none. */
 bool owner_vm_at(const struct owner *o, uint32_t slot, struct vm *out);
+
+/* Slice time (DESIGN 7): boot time since the last stamp; no wall clock that jumps moves it. */
+int64_t owner_slice_ms(const struct owner *o, struct owner_now now);
+/* The BOUND or DONE key of a record slot whose last life has not begun; false: none is there. */
+bool owner_away_at(const struct owner *o, uint32_t slot, struct key_away *out);
 
 /* Room for a spec in a region by the book (applied + proposed + held). O(machines). */
 void owner_room(const struct owner *o, const char *region, uint32_t cores, uint64_t memory_bytes,

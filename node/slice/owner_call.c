@@ -217,7 +217,9 @@ static struct flight *live_hold(struct owner *o, const struct owner_call *c)
         refuse(o, c, FLY_INVALID_ARGUMENT, "this hold is of another slice");
         return NULL;
     }
-    if (c->hold.term > o->term) {
+    /* After an accepted loss a later term may only mean that it is lost; no key that is too old by
+     * the log can become anything, whoever leads. */
+    if (c->hold.term > o->term && slice_totals(o->state)->losses == 0 && !may_be_forgotten(o, c)) {
         refuse(o, c, FLY_UNAVAILABLE, "a later leader made this hold");
         return NULL;
     }
@@ -368,13 +370,26 @@ static void call_destroy(struct owner *o, const struct owner_call *c)
     }
 }
 
+static void call_loss(struct owner *o, const struct owner_call *c)
+{
+    struct command loss = owner_command_of(c, COMMAND_LOSS);
+
+    loss.incarnation = c->incarnation;
+    loss.seq = c->seq;
+    (void)owner_propose(o, c, &loss, NULL);
+}
+
 void owner_call(struct owner *o, const struct owner_call *c, struct owner_now now)
 {
-    bool keyed = c->kind != OWNER_DESTROY && c->kind != OWNER_MACHINE;
+    bool keyed = c->kind != OWNER_DESTROY && c->kind != OWNER_MACHINE && c->kind != OWNER_LOSS;
 
     o->counters.calls++;
     if (o->stopped) {
         refuse(o, c, o->stop_status, o->stop_text);
+        return;
+    }
+    if (o->quarantine_status != FLY_OK && c->kind != OWNER_LOSS) {
+        refuse(o, c, o->quarantine_status, o->quarantine_text);
         return;
     }
     if (!o->ready) { /* nothing is said of any key before an own entry was applied (4.7) */
@@ -415,6 +430,9 @@ void owner_call(struct owner *o, const struct owner_call *c, struct owner_now no
         break;
     case OWNER_MACHINE:
         owner_call_machine(o, c);
+        break;
+    case OWNER_LOSS:
+        call_loss(o, c);
         break;
     default:
         refuse(o, c, FLY_UNIMPLEMENTED, "unknown call");

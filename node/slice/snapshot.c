@@ -11,7 +11,7 @@
 enum {
     VERSION = 2,
     VERSION_FIRST = 1,
-    HEAD_BYTES = 128,
+    HEAD_BYTES = 160,
     MACHINE_BYTES_MAX = 128,
     RECORD_BYTES_MAX = 512
 };
@@ -48,6 +48,11 @@ static void put_head(struct fly_writer *w, const struct slice_core *core)
     fly_put_u64(w, sum->boot);
     fly_put_u64(w, (uint64_t)sum->slice_ms);
     fly_put_u64(w, (uint64_t)sum->wall_ms);
+    fly_put_u64(w, (uint64_t)sum->founded_ms);
+    for (unsigned i = 0; i < SLICE_LOST_MAX; i++) {
+        fly_put_u64(w, sum->lost[i]);
+    }
+    fly_put_u32(w, sum->losses);
     fly_put_u32(w, sum->purged_mint_s);
     fly_put_u32(w, sum->machines);
     fly_put_u32(w, sum->records);
@@ -66,6 +71,7 @@ static void put_record(struct fly_writer *w, const struct slice_record *r)
     hold_put(w, &r->hold);
     fly_put_u32(w, r->generation);
     fly_put_u64(w, r->vm);
+    fly_put_u64(w, (uint64_t)r->created_ms);
     if (r->kind != RECORD_VM) {
         return;
     }
@@ -77,7 +83,6 @@ static void put_record(struct fly_writer *w, const struct slice_record *r)
     fly_put_u32(w, r->cores);
     fly_put_u64(w, r->memory_bytes);
     fly_put_u8(w, (uint8_t)r->state);
-    fly_put_u64(w, (uint64_t)r->created_ms);
     fly_put_u64(w, (uint64_t)r->destroyed_ms);
     fly_put_u64(w, r->seq);
 }
@@ -148,6 +153,11 @@ static enum fly_status get_head(struct fly_reader *r, unsigned *version, struct 
     sum->boot = fly_get_u64(r);
     sum->slice_ms = (int64_t)fly_get_u64(r);
     sum->wall_ms = (int64_t)fly_get_u64(r);
+    sum->founded_ms = *version >= 2 ? (int64_t)fly_get_u64(r) : 0;
+    for (unsigned i = 0; i < SLICE_LOST_MAX && *version >= 2; i++) {
+        sum->lost[i] = fly_get_u64(r);
+    }
+    sum->losses = *version >= 2 ? fly_get_u32(r) : 0;
     sum->purged_mint_s = fly_get_u32(r);
     sum->machines = fly_get_u32(r);
     sum->records = fly_get_u32(r);
@@ -182,7 +192,7 @@ static enum fly_status get_machines(struct slice_state *s, struct fly_reader *r,
     return FLY_OK;
 }
 
-static void get_vm(struct fly_reader *r, struct slice_record *out)
+static void get_vm(struct fly_reader *r, unsigned version, struct slice_record *out)
 {
     out->number = fly_get_u64(r);
     fly_get_string8(r, out->name, sizeof out->name);
@@ -192,12 +202,14 @@ static void get_vm(struct fly_reader *r, struct slice_record *out)
     out->cores = fly_get_u32(r);
     out->memory_bytes = fly_get_u64(r);
     out->state = (enum vm_state)fly_get_u8(r);
-    out->created_ms = (int64_t)fly_get_u64(r);
+    if (version < 2) {
+        out->created_ms = (int64_t)fly_get_u64(r);
+    }
     out->destroyed_ms = (int64_t)fly_get_u64(r);
     out->seq = fly_get_u64(r);
 }
 
-static void get_record(struct fly_reader *r, struct slice_record *out)
+static void get_record(struct fly_reader *r, unsigned version, struct slice_record *out)
 {
     *out = (struct slice_record){.next = SLICE_NONE, .machine = SLICE_NONE};
     out->kind = (enum record_kind)fly_get_u8(r);
@@ -211,8 +223,11 @@ static void get_record(struct fly_reader *r, struct slice_record *out)
     hold_get(r, &out->hold);
     out->generation = fly_get_u32(r);
     out->vm = fly_get_u64(r);
+    if (version >= 2) { /* version 1 knew it of VMs only: the others are old */
+        out->created_ms = (int64_t)fly_get_u64(r);
+    }
     if (out->kind == RECORD_VM) {
-        get_vm(r, out);
+        get_vm(r, version, out);
     }
 }
 
@@ -268,15 +283,15 @@ static bool queue_in_order(const struct slice_state *s, const struct slice_recor
     return tail == SLICE_NONE || slice_record_at(s, tail)->expires_ms <= r->expires_ms;
 }
 
-static enum fly_status get_records(struct slice_state *s, struct fly_reader *r, uint32_t count,
-                                   struct fly_error *error)
+static enum fly_status get_records(struct slice_state *s, struct fly_reader *r, unsigned version,
+                                   uint32_t count, struct fly_error *error)
 {
     if (count > s->core.totals.records_max) {
         return damaged(error, "more records than the slice allows");
     }
     for (uint32_t i = 0; i < count; i++) {
         struct slice_record in;
-        get_record(r, &in);
+        get_record(r, version, &in);
         if (r->failed || !record_possible(s, &in) ||
             slice_record_find(s, in.subject, &in.key) != SLICE_NONE) {
             return damaged(error, "record");
@@ -325,7 +340,7 @@ enum fly_status snapshot_decode(struct slice_state *s, const uint8_t *data, size
     }
     status = get_machines(s, &r, version, machines, error);
     if (status == FLY_OK) {
-        status = get_records(s, &r, records, error);
+        status = get_records(s, &r, version, records, error);
     }
     if (status == FLY_OK && !fly_reader_done(&r)) {
         status = damaged(error, "bytes behind the last record");

@@ -1,6 +1,6 @@
 /*
- * snapshot - a slice's state as bytes, and back. Version 2 is written, 1 (no cordons) is still
- * read; an unknown version is refused.
+ * snapshot - a slice's state as bytes, and back. Version 2 is written, 1 (no cordons, founding time
+ * and losses) is still read; an unknown version is refused.
  *
  * Encoding reads an immutable view and may run on another thread than apply. Layout: PROTOCOL.md.
  * A snapshot that decodes is internally consistent: sums, uniqueness and bounds are checked, so a

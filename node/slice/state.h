@@ -3,7 +3,9 @@
  *
  * slice_apply is a pure function of (state, entry): replicas that applied the same entries are
  * equal. Invariants: committed ≤ capacity on each machine at every index (I1); at most one record
- * per (subject, key) (I2 within the slice); seq counts the events emitted, gapless (I5).
+ * per (subject, key) (I2 within the slice); seq counts the events emitted, gapless (I5) but for
+ * LOSS, which jumps over all that anybody saw of a longer log: no number of an event or a VM is
+ * used twice.
  *
  * Life of a record: VM (until destroyed, then its key's last life), BOUND (until DONE, replaced or
  * cancelled), DONE (until RELEASE, then last life), CANCELLED (last life at once). The last life is
@@ -68,7 +70,7 @@ struct slice_record {
     enum vm_state state;
     char machine_name[FLY_NAME_SIZE];
     char region[FLY_REGION_SIZE];
-    int64_t created_ms; /* wall */
+    int64_t created_ms; /* wall; BOUND, DONE: slice time of the bind */
     int64_t destroyed_ms;
     uint64_t seq; /* event of its last change */
     /* last life */
@@ -113,6 +115,7 @@ struct slice_effects {
 struct slice_totals {
     uint32_t tag; /* 0: not founded */
     uint64_t incarnation;
+    int64_t founded_ms; /* wall clock of FOUND; 0: before nodes remembered it, so older than any */
     uint32_t machines_max; /* from FOUND: a replica may have more memory, never more room */
     uint32_t records_max;
     uint64_t seq;         /* last event emitted */
@@ -124,6 +127,8 @@ struct slice_totals {
     uint64_t boot;    /* of the last LEAD */
     int64_t slice_ms; /* of the last entry */
     int64_t wall_ms;
+    uint64_t lost[SLICE_LOST_MAX]; /* other incarnations of this tag that were given up; 0: none */
+    uint32_t losses;               /* accepted, ever */
     uint32_t purged_mint_s; /* minted keys up to here were forgotten, or too old when cancelled */
 };
 

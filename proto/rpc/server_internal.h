@@ -111,7 +111,24 @@ void server_conn_accept(void *server, struct transport *transport);
 /* Under the lock: the peer to give to on_peer_gone after unlocking, or NULL. */
 void *server_conn_peer_ended(struct server_conn *conn);
 
+/* How a call ends: with `message` (OK) or with a text and details. */
+struct call_ending {
+    enum fly_status status;
+    const char *text;
+    struct fly_bytes detail;
+    const ProtobufCMessage *message;
+    bool not_executed;
+};
+
 /* server_call.c */
+/* Under the lock: out of its slot; the slot's reference is now the caller's. */
+void server_call_detach(struct rpc_call *call);
+/* Under the lock: queues END. Flush afterwards. */
+void server_call_put_end(struct server_conn *conn, uint32_t id, const struct call_ending *end);
+/* The end of every call that was admitted. Gives back the application's reference. */
+void server_call_finish(struct rpc_call *call, const struct call_ending *end);
+
+/* server_request.c */
 bool server_call_request(struct server_conn *conn, const struct frame *frame);
 void server_call_cancel(struct server_conn *conn, const struct frame *frame);
 void server_call_window(struct server_conn *conn, const struct frame *frame);

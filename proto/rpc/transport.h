@@ -1,9 +1,9 @@
 /*
  * transport - bytes over nng streams: dial, listen, read, and the combining writer.
  *
- * The only room that calls nng (transport.c: a connection; transport_dial.c: how it comes about),
- * so that another nng (or none) is a change of two files; its types stay inside. What it does with
- * nng 1.5.2, and why, is in reference/rpc.md:
+ * The only room that calls nng (transport.c: a connection; transport_write.c: its writer;
+ * transport_dial.c: how it comes about), so that another nng (or none) is a change of these files;
+ * its types stay inside. What it does with nng 1.5.2, and why, is in reference/rpc.md:
  *
  * - One receive is always under way (unless reading is held back); its callback hands over what
  *   came, flushes what that produced, and arms the next.
@@ -13,7 +13,12 @@
  *   surely fits the socket's send buffer (TRANSPORT_INLINE_MAX): the peer's answers to marks tell
  *   how far it has read. Past that, an aio with a callback takes over: a reader that stopped
  *   costs memory up to out_max, but never a thread.
- * - Over TLS every send has a callback.
+ * - Not in place before the first bytes came, when we dialled: nng's poller hears the hang-up of a
+ *   socket that only begins to connect, asks for its error, finds none yet and calls it connected;
+ *   a send would wait for the real answer, which may never come.
+ * - Never in place over TLS: a send larger than nng's 16 KiB of ciphertext, or before the handshake
+ *   is done, goes on only when another of nng's few task threads runs, and all of them could be
+ *   waiting like that.
  * - No aio is ever cancelled, timed out, stopped or freed on an nng thread: disposal runs on the
  *   timer thread.
  */

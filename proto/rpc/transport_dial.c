@@ -171,7 +171,8 @@ static void dial_end(struct rpc_job *job)
     if (failure != 0) {
         (void)fly_error_set(&why, FLY_UNAVAILABLE, "%s", nng_strerror(failure));
     } else {
-        transport = transport_make(nng_aio_get_output(dial->aio, 0), &dial->config, dial->secure);
+        transport = transport_make(nng_aio_get_output(dial->aio, 0), &dial->config,
+                                   TRANSPORT_DIALLED | (dial->secure ? TRANSPORT_SECURE : 0));
         if (transport == NULL) {
             (void)fly_error_set(&why, FLY_RESOURCE_EXHAUSTED, "out of memory");
         }
@@ -261,7 +262,8 @@ static void on_accepted(void *arg)
         (void)rpc_timer_arm(&l->retry, fly_clock_boot_ms() + ACCEPT_RETRY_MS);
         return;
     }
-    struct transport *t = transport_make(nng_aio_get_output(l->aio, 0), &l->config, l->secure);
+    struct transport *t = transport_make(nng_aio_get_output(l->aio, 0), &l->config,
+                                         TRANSPORT_ACCEPTED | (l->secure ? TRANSPORT_SECURE : 0));
     if (t != NULL) {
         l->accepted(l->user, t);
     }

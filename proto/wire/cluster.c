@@ -27,6 +27,9 @@ size_t cluster_record_encode(const struct cluster_record *record, char out[stati
 {
     char issuer[TOKEN_PUBLIC_TEXT_SIZE];
     char created[FLY_TIME_TEXT_SIZE];
+    char ca[2 * sizeof record->ca + 1];
+    char tls_ca[2 * CLUSTER_HASH_SIZE + 1];
+    char tail[256] = "";
     uint8_t id[CLUSTER_ID_BYTES];
     struct token_key_id kid = token_key_id_of(&record->issuer);
 
@@ -34,17 +37,26 @@ size_t cluster_record_encode(const struct cluster_record *record, char out[stati
     FLY_CHECK(record->root_tag >= 1 && record->root_tag <= 0xffffff);
     token_public_key_encode(&record->issuer, issuer);
     fly_time_format(record->created_ms, created);
-    int size =
-        snprintf(out, CLUSTER_FILE_MAX,
-                 "{\n"
-                 "  \"format\": \"%s\",\n"
-                 "  \"cluster\": \"%s\",\n"
-                 "  \"issuer\": \"%s\",\n"
-                 "  \"issuer_kid\": \"%s\",\n"
-                 "  \"root\": \"%06x\",\n"
-                 "  \"created_at\": \"%s\"\n"
-                 "}\n",
-                 record_format, record->id, issuer, kid.text, (unsigned)record->root_tag, created);
+    if (record->has_ca) {
+        fly_hex_encode(record->ca, sizeof record->ca, ca);
+        fly_hex_encode(record->tls_ca_hash, sizeof record->tls_ca_hash, tls_ca);
+        (void)snprintf(tail, sizeof tail,
+                       ",\n"
+                       "  \"ca\": \"%s\",\n"
+                       "  \"tls_ca_sha256\": \"%s\"",
+                       ca, tls_ca);
+    }
+    int size = snprintf(out, CLUSTER_FILE_MAX,
+                        "{\n"
+                        "  \"format\": \"%s\",\n"
+                        "  \"cluster\": \"%s\",\n"
+                        "  \"issuer\": \"%s\",\n"
+                        "  \"issuer_kid\": \"%s\",\n"
+                        "  \"root\": \"%06x\",\n"
+                        "  \"created_at\": \"%s\"%s\n"
+                        "}\n",
+                        record_format, record->id, issuer, kid.text, (unsigned)record->root_tag,
+                        created, tail);
     FLY_CHECK(size > 0 && size < CLUSTER_FILE_MAX);
     return (size_t)size;
 }
@@ -57,6 +69,35 @@ static enum fly_status bad_member(struct fly_error *error, const char *name, con
 static bool lower_hex(const char *text)
 {
     return strspn(text, "0123456789abcdef") == strlen(text);
+}
+
+/* Exactly `size` bytes as lower-case hex. */
+static bool get_hex(const struct token_json *json, const char *name, uint8_t *out, size_t size)
+{
+    char text[128];
+
+    return token_json_get(json, name, text, sizeof text) == TOKEN_JSON_FOUND && lower_hex(text) &&
+           fly_hex_decode(text, strlen(text), out, size);
+}
+
+/* Both or none. */
+static enum fly_status get_ca(const struct token_json *json, struct cluster_record *record,
+                              struct fly_error *error)
+{
+    char text[128];
+
+    if (token_json_get(json, "ca", text, sizeof text) == TOKEN_JSON_ABSENT &&
+        token_json_get(json, "tls_ca_sha256", text, sizeof text) == TOKEN_JSON_ABSENT) {
+        return FLY_OK;
+    }
+    if (!get_hex(json, "ca", record->ca, sizeof record->ca)) {
+        return bad_member(error, "ca", "64 lower-case hex digits");
+    }
+    if (!get_hex(json, "tls_ca_sha256", record->tls_ca_hash, sizeof record->tls_ca_hash)) {
+        return bad_member(error, "tls_ca_sha256", "64 lower-case hex digits");
+    }
+    record->has_ca = true;
+    return FLY_OK;
 }
 
 enum fly_status cluster_record_decode(const void *data, size_t size, struct cluster_record *out,
@@ -104,8 +145,11 @@ enum fly_status cluster_record_decode(const void *data, size_t size, struct clus
         !token_time_parse(text, &record.created_ms)) {
         return bad_member(error, "created_at", "an RFC 3339 time");
     }
-    *out = record;
-    return FLY_OK;
+    enum fly_status status = get_ca(&json, &record, error);
+    if (status == FLY_OK) {
+        *out = record;
+    }
+    return status;
 }
 
 /* A file of one line: its size without the newline, which may be missing. */

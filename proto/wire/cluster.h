@@ -2,11 +2,13 @@
  * cluster - the text forms of what a state folder keeps: the cluster record and two key files.
  *
  *   cluster.json   {"format":"flylight-cluster-1","cluster":"<32 hex>","issuer":"k4.public.…",
- *                   "issuer_kid":"k4.pid.…","root":"<6 hex>","created_at":"<RFC 3339>"}
+ *                   "issuer_kid":"k4.pid.…","root":"<6 hex>","created_at":"<RFC 3339>",
+ *                   "ca":"<64 hex>","tls_ca_sha256":"<64 hex>"}
  *   issuer.key     k4.secret.…            one line; signs user tokens; only where it was made
  *   node.key       flynode-ed25519-1.…    one line; base64url of a seed; signs for this node
  *
- * The record holds no secret. Both ends of the arrow read these files (node/identity,
+ * The last two came with clusters of several nodes; a record without them is of a `flynode dev`
+ * before that. The record holds no secret. Both ends of the arrow read these files (node/identity,
  * client/lib/issuer), so their form stands here; opening files is their business. Pure.
  */
 #ifndef FLY_WIRE_CLUSTER_H
@@ -29,6 +31,7 @@ enum {
     CLUSTER_ID_SIZE = 33,    /* 32 lower-case hex digits and the NUL */
     CLUSTER_FILE_MAX = 4096, /* no file of these is longer */
     CLUSTER_NODE_SEED_SIZE = 32,
+    CLUSTER_HASH_SIZE = 32,
 };
 
 struct cluster_record {
@@ -36,6 +39,9 @@ struct cluster_record {
     struct token_public_key issuer;
     uint32_t root_tag; /* 24 bits, not 0: slice that is home of hashed keys */
     int64_t created_ms;
+    bool has_ca;                            /* the next two are there */
+    uint8_t ca[32];                         /* Ed25519 public key: vouches for nodes */
+    uint8_t tls_ca_hash[CLUSTER_HASH_SIZE]; /* SHA-256 of the TLS CA's certificate, DER */
 };
 
 /* A node's own key; of another kind than the keys that sign tokens. */

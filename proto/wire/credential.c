@@ -309,8 +309,8 @@ enum fly_status credential_decode(const void *data, size_t size, struct credenti
 
 /* --- verification --- */
 
-static bool admission_signed(const struct admission *a, const uint8_t ca[static NODE_KEY_SIZE],
-                             const char *cluster)
+bool admission_signed(const struct admission *a, const uint8_t ca[static NODE_KEY_SIZE],
+                      const char *cluster)
 {
     uint8_t bytes[CREDENTIAL_BYTES_MAX];
     struct fly_writer w = fly_writer_over(bytes, sizeof bytes);

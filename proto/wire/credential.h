@@ -94,6 +94,9 @@ void node_roles_format(uint32_t roles, char separator, char out[static NODE_ROLE
 
 /* The CA vouches for an admission key. `cluster`: 32 hex digits. */
 void admission_sign(const struct authority_keys *ca, const char *cluster, struct admission *a);
+/* Whether the CA signed it for this cluster. Looks at no clock. */
+bool admission_signed(const struct admission *a, const uint8_t ca[static NODE_KEY_SIZE],
+                      const char *cluster);
 /* The admission key vouches for a node; c->admission must be its own, c->id is filled in. */
 void credential_sign(const struct authority_keys *admission, const char *cluster,
                      struct credential *c);

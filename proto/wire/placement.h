@@ -49,6 +49,15 @@ struct vm {
     int64_t destroyed_ms;
 };
 
+/* A key at home here whose VM is elsewhere, or may be. */
+struct key_away {
+    struct fly_key key;
+    char subject[FLY_SUBJECT_SIZE];
+    struct hold_id hold;
+    uint64_t vm;      /* what the hold became; 0: bound, not known here */
+    int64_t since_ms; /* slice time of the bind */
+};
+
 enum owner_machine_change {
     OWNER_MACHINE_ADD = 1,
     OWNER_MACHINE_RESIZE, /* refused below what is committed */
@@ -68,7 +77,9 @@ enum owner_call_kind {
     OWNER_CANCEL,   /* at home: nothing will ever come of this key */
     OWNER_DESTROY,
     OWNER_RELEASE, /* at home: the VM elsewhere is gone */
-    OWNER_MACHINE, /* inventory, see `machine_change`: the slice's own node only */
+    /* The slice's own node only: */
+    OWNER_MACHINE, /* inventory, see `machine_change` */
+    OWNER_LOSS,    /* what others saw of this log and is not here is given up; ends a quarantine */
 };
 
 struct owner_call {
@@ -87,6 +98,8 @@ struct owner_call {
     uint64_t memory_bytes;
     char name[FLY_NAME_SIZE]; /* OPEN HOLD: VM's, may be empty; MACHINE: the machine's */
     enum owner_machine_change machine_change; /* MACHINE */
+    uint64_t incarnation;                     /* LOSS: standing_loss() */
+    uint64_t seq;
 };
 
 enum owner_code {
@@ -97,7 +110,7 @@ enum owner_code {
     OWNER_VM_ELSEWHERE, /* key became VM `vm_id` in another slice */
     OWNER_DEAD,         /* COMMIT, CLOSE: no VM came of this hold and none ever will */
     OWNER_CANCELLED,    /* key is cancelled for good */
-    OWNER_DONE_OK,      /* DONE, RELEASE, MACHINE: recorded */
+    OWNER_DONE_OK,      /* DONE, RELEASE, MACHINE, LOSS: recorded */
     OWNER_BUSY,         /* another try with this key is under way: ask again */
     OWNER_KEY_REUSED,
     OWNER_KEY_EXPIRED, /* too old; COMMIT, CLOSE: what came of the hold is forgotten, not dead */

@@ -1,14 +1,17 @@
 /*
- * audit - judges a stopped node by its log and by what its clients were told, never by itself.
+ * audit - judges stopped nodes by their logs and by what their clients were told, never by
+ * themselves.
  *
- *   fly_audit [--complete | --running] STATE HISTORY...
+ *   fly_audit [--complete | --running] STATE... HISTORY...
  *
- * Reads every slice folder under STATE/slices through the segment reader, folds the log, and keeps
- * a naive ledger of its events beside it (audit_ledger.h): no machine over its capacity at any
- * index, no key with two VMs, no gap in the event numbers. Then the histories (audit_history.h).
- * --complete: the histories are all that was acknowledged, so every VM of the log must be in them.
+ * A folder is a node's state, a file is a client's history. Reads every slice folder under
+ * STATE/slices through the segment reader, folds the log, and keeps a naive ledger of all slices'
+ * events beside it (audit_ledger.h): no machine over its capacity at any index, no key with two VMs
+ * wherever they are, no VM outside of its key's home without a binding there, no gap in the event
+ * numbers. Then the histories (audit_history.h).
+ * --complete: the histories are all that was acknowledged, so every VM of the logs must be in them.
  * --running: their clients go on, so a key may yet get another outcome; a line that has no end yet
- * was not told.
+ * was not told; of slices that are not given nothing is said.
  *
  * Prints one JSON object; each violation in it has a name. Exits 0 if there is none, 1 if there is,
  * 2 if something cannot be read.
@@ -19,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <jansson.h>
 
@@ -27,6 +31,8 @@
 #include "node/slice/state.h"
 #include "proto/base/bytes.h"
 #include "proto/base/check.h"
+#include "proto/wire/cluster.h"
+#include "proto/wire/vmid.h"
 #include "tests/e2e/audit_history.h"
 #include "tests/e2e/audit_ledger.h"
 
@@ -38,6 +44,7 @@ struct audit {
     size_t state_size;
     struct slice_effects *effects;
     struct audit_history history;
+    const char *folder; /* of the slice at hand */
     uint64_t entries;
     uint64_t findings;
     json_t *violations; /* the first FINDINGS_SHOWN of them */
@@ -75,6 +82,46 @@ static void finding_of(struct audit *a, const char *where, const char *text)
     finding(a, name, where, text);
 }
 
+/* The first thing that is known of a log is whose it is. */
+static enum fly_status begin(struct audit *a, struct fly_error *error)
+{
+    uint32_t tag = slice_totals(a->state)->tag;
+
+    return tag == a->ledger.slice || tag == 0
+               ? FLY_OK
+               : audit_slice_begin(&a->ledger, tag, a->folder, error);
+}
+
+/* What a snapshot remembers of one key. */
+static enum fly_status take_record(struct audit *a, const struct slice_record *r,
+                                   struct fly_error *error)
+{
+    struct audit_note note = {.key = r->key, .hold = r->hold, .vm = r->vm};
+    struct audit_vm vm = {.id = r->vm, .key = r->key, .hold = r->hold, .cores = r->cores};
+
+    switch (r->kind) {
+    case RECORD_VM:
+        vm.memory_bytes = r->memory_bytes;
+        vm.destroyed = r->state == VM_DESTROYED;
+        (void)fly_copy_string(vm.subject, sizeof vm.subject, r->subject);
+        (void)fly_copy_string(vm.machine, sizeof vm.machine, r->machine_name);
+        (void)fly_copy_string(vm.region, sizeof vm.region, r->region);
+        return audit_vm_start(&a->ledger, &vm, error);
+    case RECORD_BOUND:
+    case RECORD_DONE:
+    case RECORD_CANCELLED:
+        note.word = r->kind == RECORD_BOUND  ? AUDIT_BOUND
+                    : r->kind == RECORD_DONE ? AUDIT_DONE
+                                             : AUDIT_CANCELLED;
+        (void)fly_copy_string(note.subject, sizeof note.subject, r->subject);
+        audit_note_put(&a->ledger, &note);
+        return FLY_OK;
+    case RECORD_FREE:
+        return FLY_OK;
+    }
+    return FLY_OK;
+}
+
 static enum fly_status take_snapshot(void *user, uint64_t index, uint64_t term, const uint8_t *data,
                                      size_t size, struct fly_error *error)
 {
@@ -82,6 +129,7 @@ static enum fly_status take_snapshot(void *user, uint64_t index, uint64_t term, 
     enum fly_status status = snapshot_decode(a->state, data, size, error);
 
     (void)term;
+    status = status == FLY_OK ? begin(a, error) : status;
     for (uint32_t i = 0; status == FLY_OK && i < slice_machine_slots(a->state); i++) {
         const struct slice_machine *m = slice_machine_at(a->state, i);
         if (m->name[0] != '\0') {
@@ -89,16 +137,7 @@ static enum fly_status take_snapshot(void *user, uint64_t index, uint64_t term, 
         }
     }
     for (uint32_t i = 0; status == FLY_OK && i < slice_record_slots(a->state); i++) {
-        const struct slice_record *r = slice_record_at(a->state, i);
-        struct audit_vm vm = {.id = r->vm, .key = r->key, .cores = r->cores};
-        if (r->kind == RECORD_VM) {
-            vm.memory_bytes = r->memory_bytes;
-            vm.destroyed = r->state == VM_DESTROYED;
-            (void)fly_copy_string(vm.subject, sizeof vm.subject, r->subject);
-            (void)fly_copy_string(vm.machine, sizeof vm.machine, r->machine_name);
-            (void)fly_copy_string(vm.region, sizeof vm.region, r->region);
-            status = audit_vm_start(&a->ledger, &vm, error);
-        }
+        status = take_record(a, slice_record_at(a->state, i), error);
     }
     a->ledger.seq = slice_totals(a->state)->seq;
     return status == FLY_OK ? FLY_OK : fly_error_wrap(error, "snapshot at %" PRIu64, index);
@@ -127,6 +166,21 @@ static enum fly_status compare_command(const struct command *command,
     return FLY_OK;
 }
 
+/* A home's word about a key, done now. */
+static void take_note(struct audit *a, const struct command *command)
+{
+    struct audit_note note = {.key = command->key, .hold = command->hold, .vm = command->vm};
+
+    note.word = command->type == COMMAND_BIND     ? AUDIT_BOUND
+                : command->type == COMMAND_DONE   ? AUDIT_DONE
+                : command->type == COMMAND_CANCEL ? AUDIT_CANCELLED
+                                                  : 0;
+    if (note.word != 0) {
+        (void)fly_copy_string(note.subject, sizeof note.subject, command->subject);
+        audit_note_put(&a->ledger, &note);
+    }
+}
+
 /* The commands again, read by us: which key and subject each of the batch's launches has. */
 static enum fly_status take_events(struct audit *a, const uint8_t *data, size_t size,
                                    struct fly_error *error)
@@ -144,10 +198,14 @@ static enum fly_status take_events(struct audit *a, const uint8_t *data, size_t 
         if (status == FLY_OK) {
             status = compare_command(&command, result, event, error);
         }
+        if (status == FLY_OK && result->code == SLICE_OK) {
+            take_note(a, &command);
+            a->ledger.jumps = a->ledger.jumps || command.type == COMMAND_LOSS;
+        }
         if (status == FLY_OK && event != NULL) {
-            bool launch = command.type == COMMAND_LAUNCH;
-            status = audit_event(&a->ledger, event, launch ? &command.key : NULL,
-                                 launch ? command.subject : NULL, error);
+            const struct audit_launch launch = {&command.key, command.subject, &command.hold};
+            status = audit_event(&a->ledger, event, command.type == COMMAND_LAUNCH ? &launch : NULL,
+                                 error);
         }
     }
     return status;
@@ -160,6 +218,7 @@ static enum fly_status take_entry(void *user, uint64_t index, uint64_t term, con
     enum fly_status status = slice_apply(a->state, data, size, a->effects, error);
 
     (void)term;
+    status = status == FLY_OK ? begin(a, error) : status;
     if (status == FLY_OK) {
         status = take_events(a, data, size, error);
     }
@@ -197,7 +256,8 @@ static bool audit_slice(struct audit *a, const char *folder)
         return false;
     }
     a->state = slice_state_init(memory, &config);
-    a->ledger.seq = 0;
+    a->ledger.slice = 0;
+    a->folder = folder;
     enum fly_status status = journal_check(folder, &visitor, a, &report, &error);
     if (status == FLY_INTERNAL) { /* the ledger's own; all else is the reader's */
         finding_of(a, folder, error.text);
@@ -210,14 +270,43 @@ static bool audit_slice(struct audit *a, const char *folder)
     return status == FLY_OK || status == FLY_INTERNAL;
 }
 
+/* Where hashed keys are at home; the same in every folder of a cluster. */
+static void read_root(struct audit *a, const char *state)
+{
+    char text[CLUSTER_FILE_MAX];
+    struct cluster_record record;
+    struct fly_error error = {0};
+
+    (void)snprintf(text, sizeof text, "%s/" CLUSTER_RECORD_FILE, state);
+    FILE *file = fopen(text, "r");
+    if (file == NULL) {
+        return;
+    }
+    size_t size = fread(text, 1, sizeof text, file);
+    (void)fclose(file);
+    if (cluster_record_decode(text, size, &record, &error) == FLY_OK) {
+        a->ledger.root = record.root_tag;
+    }
+}
+
+static bool is_folder(const char *path)
+{
+    struct stat about;
+
+    return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
+}
+
 static bool audit_slices(struct audit *a, const char *state)
 {
     char path[JOURNAL_DIR_MAX];
-    unsigned count = 0;
     bool ok = true;
 
+    read_root(a, state);
     (void)snprintf(path, sizeof path, "%s/slices", state);
     DIR *dir = opendir(path);
+    if (dir == NULL && is_folder(state)) {
+        return true; /* an edge's */
+    }
     if (dir == NULL) {
         (void)fprintf(stderr, "audit: %s cannot be read\n", path);
         return false;
@@ -226,14 +315,10 @@ static bool audit_slices(struct audit *a, const char *state)
         if (entry->d_name[0] != '.') {
             (void)snprintf(path, sizeof path, "%s/slices/%s", state, entry->d_name);
             ok = audit_slice(a, path) && ok;
-            count++;
         }
     }
     (void)closedir(dir);
-    if (count == 0) {
-        (void)fprintf(stderr, "audit: no slice in %s\n", state);
-    }
-    return ok && count > 0;
+    return ok;
 }
 
 static bool audit_history_file(struct audit *a, const char *path, bool running)
@@ -268,10 +353,20 @@ static bool audit_history_file(struct audit *a, const char *path, bool running)
 static void print_summary(const struct audit *a)
 {
     const struct audit_history *h = &a->history;
+    size_t running = 0;
+    size_t elsewhere = 0; /* VMs that their keys' homes did not host */
+
+    for (size_t i = 0; i < a->ledger.vm_count; i++) {
+        const struct audit_vm *vm = &a->ledger.vms[i];
+        running += vm->destroyed ? 0 : 1;
+        elsewhere += key_valid(&vm->key) && key_home(&vm->key, a->ledger.root) != vmid_tag(vm->id);
+    }
     json_t *root = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "entries", (json_int_t)a->entries,
-        "machines", (json_int_t)a->ledger.machine_count, "vms", (json_int_t)a->ledger.vm_count,
-        "keys", (json_int_t)h->key_count, "acknowledged", (json_int_t)h->acknowledged, "destroyed",
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "slices",
+        (json_int_t)a->ledger.slice_count, "entries", (json_int_t)a->entries, "elsewhere",
+        (json_int_t)elsewhere, "running", (json_int_t)running, "machines",
+        (json_int_t)a->ledger.machine_count, "vms", (json_int_t)a->ledger.vm_count, "keys",
+        (json_int_t)h->key_count, "acknowledged", (json_int_t)h->acknowledged, "destroyed",
         (json_int_t)h->destroyed, "unknown", (json_int_t)h->unknowns, "replayed",
         (json_int_t)h->replays, "findings", (json_int_t)a->findings, "violations", a->violations);
 
@@ -290,16 +385,27 @@ int main(int argc, char **argv)
     bool ok;
 
     if (argc <= first || argv[first][0] == '-') {
-        (void)fprintf(stderr, "usage: fly_audit [--complete | --running] STATE HISTORY...\n");
+        (void)fprintf(stderr, "usage: fly_audit [--complete | --running] STATE... HISTORY...\n");
         json_decref(a.violations);
         return 2;
     }
     a.effects = malloc(sizeof *a.effects);
     FLY_CHECK(a.effects != NULL && a.violations != NULL);
     a.history = (struct audit_history){.ledger = &a.ledger, .finding = finding, .user = &a};
-    ok = audit_slices(&a, argv[first]);
-    for (int i = first + 1; ok && i < argc; i++) {
-        ok = audit_history_file(&a, argv[i], running);
+    a.history.partial = running;
+    ok = true;
+    for (int i = first; ok && i < argc; i++) {
+        ok = !is_folder(argv[i]) || audit_slices(&a, argv[i]);
+    }
+    if (ok && a.ledger.slice_count == 0 && a.findings == 0) {
+        (void)fprintf(stderr, "audit: no slice in what was given\n");
+        ok = false;
+    }
+    if (ok) {
+        audit_ledger_end(&a.ledger, finding, &a);
+    }
+    for (int i = first; ok && i < argc; i++) {
+        ok = is_folder(argv[i]) || audit_history_file(&a, argv[i], running);
     }
     if (ok && !running) {
         audit_history_end(&a.history, complete);

@@ -53,6 +53,15 @@ static struct audit_vm *vm_of(const struct audit_history *h, const char *id)
     return id != NULL && vmid_parse(id, &value) ? audit_vm_find(h->ledger, value) : NULL;
 }
 
+/* Of a slice that nobody gave us, where that is allowed. */
+static bool not_ours(const struct audit_history *h, const char *id)
+{
+    uint64_t value = 0;
+
+    return h->partial && id != NULL && vmid_parse(id, &value) &&
+           !audit_slice_read(h->ledger, vmid_tag(value));
+}
+
 static bool same_vm(const struct audit_vm *vm, const json_t *told)
 {
     char key[FLY_KEY_TEXT_SIZE];
@@ -75,6 +84,9 @@ static void judge_launched(struct audit_history *h, const char *where, const jso
 {
     struct audit_vm *vm = vm_of(h, text_of(line, "id"));
 
+    if (not_ours(h, text_of(line, "id"))) {
+        return;
+    }
     if (vm == NULL) {
         h->finding(h->user, "lost", where, "a VM that was acknowledged is not in the log");
         return;
@@ -123,7 +135,7 @@ static bool judge_destroy(struct audit_history *h, const char *where, const char
 {
     struct audit_vm *vm = vm_of(h, id);
 
-    if (strcmp(outcome, "OK") != 0) {
+    if (strcmp(outcome, "OK") != 0 || not_ours(h, id)) {
         return id != NULL;
     }
     if (vm == NULL) {
@@ -178,7 +190,8 @@ void audit_history_end(struct audit_history *h, bool complete)
     for (size_t i = 0; complete && i < h->ledger->vm_count; i++) {
         char id[VMID_TEXT_SIZE];
         vmid_format(h->ledger->vms[i].id, id);
-        if (!h->ledger->vms[i].acknowledged) {
+        /* who settled its key with a cancel and destroyed it was told of it too */
+        if (!h->ledger->vms[i].acknowledged && !h->ledger->vms[i].destroy_told) {
             h->finding(h->user, "untold", id, "nobody was told of this VM");
         }
     }

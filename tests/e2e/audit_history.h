@@ -35,8 +35,9 @@ struct audit_key {
 
 struct audit_history {
     struct audit_ledger *ledger; /* borrowed */
-    void (*finding)(void *user, const char *what, const char *where, const char *text);
+    audit_finding *finding;
     void *user;
+    bool partial; /* VMs of slices that were not read are not judged */
     struct audit_key *keys;
     size_t key_count;
     uint64_t acknowledged; /* launches that were told to be OK, each VM once */

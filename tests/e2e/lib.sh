@@ -6,6 +6,12 @@
 #   expect_exit 0 flyrpc launch --region SIN --memory 6 --cores 4 --json
 #   id=$(json_get .id)                 # of the last command's stdout, which is $out; stderr is $err
 #
+# A cluster of such processes, each with its role:
+#
+#   cluster_init a; start_member a --roles peer --machines FILE --share 1/2
+#   cluster_join b; start_member b --roles edge
+#   use_edges regions,launch b         # FLYRPC_ADDR is a list when several are named
+#
 # A script ends with success by reaching its end; `fail` ends it with the line that was wrong, the
 # last command's output and the nodes' logs. FLY_BIN names the programs.
 # shellcheck shell=bash disable=SC2034
@@ -19,7 +25,7 @@ FLY_BIN=${FLY_BIN:-$root/build/release/bin}
 export PATH=$FLY_BIN:$PATH LC_ALL=C
 # a sanitizer's report must not look like an answer; nothing of the caller's may leak in
 export ASAN_OPTIONS=${ASAN_OPTIONS:-exitcode=99}
-unset FLYRPC_ADDR FLYRPC_TOKEN
+unset FLYRPC_ADDR FLYRPC_EDGE FLYRPC_CA FLYRPC_TOKEN FLYNODE_FAILPOINTS
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/fly-e2e.XXXXXX")
 export XDG_CONFIG_HOME=$tmp/config
 out=$tmp/out
@@ -28,7 +34,9 @@ err=$tmp/err
 : >"$err"
 last=
 now_at=
-declare -A node_pid=() node_port=()
+declare -A node_pid=() node_port=() node_gossip=() node_pub=() serving_seen=()
+founder=
+join_token=
 call_s=${FLY_CALL_S:-60}   # no single command may take longer
 ready_s=${FLY_READY_S:-60} # sanitizer builds on a busy machine are slow
 
@@ -180,6 +188,93 @@ launch_node() {
 start_node() {
     launch_node "$@"
     wait_for "$ready_s" "node $1 to answer" node_answers "$1"
+}
+
+# --- a cluster of `flynode run` on loopback ---
+
+# cluster_init NAME [ARGUMENTS] - founds a cluster: sets `founder` and `join_token`
+cluster_init() {
+    founder=$1
+    mkdir -p "$tmp/$1"
+    ports_of "$1"
+    expect_exit 0 flynode init --state "$tmp/$1/state" --name "$1" --advertise 127.0.0.1 \
+        --rpc "127.0.0.1:${node_port[$1]}" --json "${@:2}"
+    join_token=$(json_get .join_token)
+}
+
+# cluster_join NAME [ARGUMENTS] - admitted by the founder, which runs
+cluster_join() {
+    mkdir -p "$tmp/$1"
+    ports_of "$1"
+    expect_exit 0 flynode join --state "$tmp/$1/state" --name "$1" "${@:2}" "$join_token"
+}
+
+# Three ports that stay the same.
+ports_of() {
+    [ -z "${node_port[$1]:-}" ] || return 0
+    free_port
+    node_port[$1]=$port
+    free_port
+    node_gossip[$1]=$port
+    free_port
+    node_pub[$1]=$port
+}
+
+# launch_member NAME [ARGUMENTS] - starts it and does not wait
+launch_member() {
+    local name=$1
+    shift
+    serving_seen[$name]=$(grep -c ' node\.serving ' "$tmp/$name/log" 2>/dev/null) || true
+    setsid flynode run --state "$tmp/$name/state" --rpc "127.0.0.1:${node_port[$name]}" \
+        --gossip "127.0.0.1:${node_gossip[$name]}" --pub "127.0.0.1:${node_pub[$name]}" \
+        --regions-file "${FLY_REGIONS:-$root/data/regions.csv}" --beacon=off \
+        "$@" </dev/null >>"$tmp/$name/log" 2>&1 &
+    node_pid[$name]=$!
+}
+
+# start_member NAME [ARGUMENTS] - and waits until it serves
+start_member() {
+    launch_member "$@"
+    wait_for "$ready_s" "node $1 to serve" member_serves "$1"
+}
+
+member_serves() {
+    node_runs "$1" || fail "node $1 ended while it started"
+    [ "$(grep -c ' node\.serving ' "$tmp/$1/log")" -gt "${serving_seen[$1]:-0}" ]
+}
+
+# use_edges SCOPES NAME... - what follows talks to these edges, in this order
+use_edges() {
+    local scopes=$1 name list=
+    shift
+    for name in "$@"; do
+        list=$list,127.0.0.1:${node_port[$name]}
+    done
+    export FLYRPC_ADDR=${list#,}
+    FLYRPC_TOKEN=$(token_of "$founder" "$scopes") || fail "no token for $scopes"
+    export FLYRPC_TOKEN
+}
+
+# members_are STATE NAME... - whether the edge in use says so of each; alive means serving too
+members_are() {
+    local state=$1
+    shift
+    flyrpc members --json --timeout 2s >"$out" 2>"$err" </dev/null || return 1
+    jq -e --arg state "$state" '[.[] | select(.state == $state) | .name] as $are |
+        $ARGS.positional | all(. as $name | $are | index($name) != null)' "$out" \
+        --args "$@" >/dev/null 2>&1
+}
+
+# adds_up FILE - the edge's regions are those of the whole inventory
+adds_up() {
+    local machines cores memory
+    read -r machines cores memory < <(awk -F, 'NR > 1 { m++; c += $4; b += $5 }
+        END { printf "%d %d %.0f\n", m, c, b }' "$1")
+    flyrpc regions --json --timeout 2s >"$out" 2>"$err" </dev/null || return 1
+    jq -e --argjson machines "$machines" --argjson cores "$cores" --argjson memory "$memory" '
+        (map(.machines) | add) == $machines and (map(.cores_total) | add) == $cores and
+        (map(.memory_total_bytes) | add) == $memory and all(.[]; .stale_ms <= 3000)' \
+        "$out" >/dev/null
 }
 
 # token_of NAME SCOPES [TTL] - prints a token made from the node's state folder

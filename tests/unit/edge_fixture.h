@@ -46,6 +46,7 @@ struct act {
 struct edge {
     struct rpc_server *server;
     char url[64];
+    const struct rpc_tls *tls; /* NULL: plain */
     const struct act *acts;
     size_t act_count;
     size_t at;      /* acts done */
@@ -53,7 +54,10 @@ struct edge {
     size_t tell_count;
     unsigned hellos;
     struct fly_key keys[TRIES_MAX];
-    char since[4][64]; /* of each Watch */
+    char since[4][256]; /* of each Watch */
+    const struct told *tolds;
+    size_t told_count;
+    size_t told_at;
     size_t watches;
     struct rpc_call *held; /* of ACT_DIE, or the stream to cut */
     bool dying;
@@ -162,31 +166,65 @@ static void on_launch(struct edge *edge, struct rpc_call *call)
     }
 }
 
-/* Sends event after event: the first watch gets 1 to 3 and dies, the second 3 (again) to 5. */
+/* One message of a scripted watch: what one slice tells. */
+struct told {
+    uint32_t slice;
+    uint64_t from;      /* events from.. */
+    uint64_t to;        /* ..to; before `from`: none */
+    const char *cursor; /* "": none in this message */
+    const char *reset;  /* reason; NULL: no reset */
+    const char *vm;     /* lives there, with a reset; NULL: none */
+    bool cut;           /* the stream breaks after this */
+};
+
+static void send_told(struct rpc_call *call, const struct told *told)
+{
+    Fly__V1__WatchReply reply = FLY__V1__WATCH_REPLY__INIT;
+    Fly__V1__Event made[8];
+    Fly__V1__Event *events[8];
+    Fly__V1__Vm vm = FLY__V1__VM__INIT;
+    Fly__V1__Vm *vms[] = {&vm};
+    char slice[8];
+
+    (void)snprintf(slice, sizeof slice, "%06x", told->slice);
+    for (uint64_t seq = told->from; seq != 0 && seq <= told->to; seq++) {
+        Fly__V1__Event *event = &made[reply.n_events];
+        fly__v1__event__init(event);
+        event->slice = slice;
+        event->incarnation = 0xc0de;
+        event->seq = seq;
+        event->type = FLY__V1__EVENT_TYPE__EVENT_VM_STARTED;
+        events[reply.n_events++] = event;
+    }
+    reply.events = events;
+    reply.cursor = (char *)(uintptr_t)told->cursor;
+    reply.reset = told->reset != NULL;
+    reply.reset_reason = told->reset != NULL ? (char *)(uintptr_t)told->reset : "";
+    if (told->vm != NULL) {
+        vm.id = (char *)(uintptr_t)told->vm;
+        vm.slice = slice;
+        reply.vms = vms;
+        reply.n_vms = 1;
+    }
+    FLY_CHECK(rpc_call_send(call, &reply.base) == FLY_OK);
+}
+
+/* Tells what the script says until the next cut. */
 static void on_watch(struct edge *edge, struct rpc_call *call)
 {
     const Fly__V1__WatchRequest *request = (const Fly__V1__WatchRequest *)rpc_call_request(call);
-    bool first = edge->watches == 0;
 
     FLY_CHECK(edge->watches < FLY_ARRAY_COUNT(edge->since));
     (void)pthread_mutex_lock(&edge->lock);
     (void)fly_copy_string(edge->since[edge->watches++], sizeof edge->since[0], request->since);
     (void)pthread_mutex_unlock(&edge->lock);
-    for (uint64_t seq = first ? 1 : 3; seq <= (first ? 3U : 5U); seq++) {
-        Fly__V1__WatchReply reply = FLY__V1__WATCH_REPLY__INIT;
-        Fly__V1__Event event = FLY__V1__EVENT__INIT;
-        Fly__V1__Event *events[] = {&event};
-        char cursor[32];
-        (void)snprintf(cursor, sizeof cursor, "a1:c0de:%u", (unsigned)seq);
-        event.slice = "a1";
-        event.seq = seq;
-        reply.events = events;
-        reply.n_events = 1;
-        reply.cursor = cursor;
-        FLY_CHECK(rpc_call_send(call, &reply.base) == FLY_OK);
-    }
-    if (first) {
-        rpc_call_fail(call, FLY_UNAVAILABLE, "going away", (struct fly_bytes){0});
+    while (edge->told_at < edge->told_count) {
+        const struct told *told = &edge->tolds[edge->told_at++];
+        send_told(call, told);
+        if (told->cut) {
+            rpc_call_fail(call, FLY_UNAVAILABLE, "going away", (struct fly_bytes){0});
+            return;
+        }
     }
 }
 
@@ -219,6 +257,7 @@ static void start_server(struct edge *edge, const char *url)
 {
     struct fly_error error = {0};
     const struct rpc_server_config config = {
+        .tls = edge->tls,
         .urls = &url,
         .url_count = 1,
         .methods = methods,
@@ -260,16 +299,23 @@ static void *kill_and_revive(void *user)
     return NULL;
 }
 
-static void edge_start(struct edge *edge, const struct act *acts, size_t act_count)
+static void edge_start_tls(struct edge *edge, const struct act *acts, size_t act_count,
+                           const struct rpc_tls *tls)
 {
     memset(edge, 0, sizeof *edge);
+    edge->tls = tls;
     edge->acts = acts;
     edge->act_count = act_count;
     FLY_CHECK(pthread_mutex_init(&edge->lock, NULL) == 0);
     FLY_CHECK(pthread_cond_init(&edge->changed, NULL) == 0);
-    start_server(edge, "tcp://127.0.0.1:0");
+    start_server(edge, tls != NULL ? "tls+tcp://127.0.0.1:0" : "tcp://127.0.0.1:0");
     (void)fly_copy_string(edge->url, sizeof edge->url, rpc_server_url(edge->server, 0));
     FLY_CHECK(pthread_create(&edge->killer, NULL, kill_and_revive, edge) == 0);
+}
+
+static inline void edge_start(struct edge *edge, const struct act *acts, size_t act_count)
+{
+    edge_start_tls(edge, acts, act_count, NULL);
 }
 
 static void edge_stop(struct edge *edge)

@@ -52,6 +52,7 @@ const char *oracle_compare_record(const struct slice_record *a, const struct sli
     if (!hold_equal(&a->hold, &b->hold)) {
         return "hold";
     }
+    DIFFER(created_ms);
     if (a->kind == RECORD_BOUND) {
         DIFFER(generation);
         return NULL;
@@ -68,7 +69,6 @@ const char *oracle_compare_record(const struct slice_record *a, const struct sli
     DIFFER(state);
     DIFFER_TEXT(machine_name);
     DIFFER_TEXT(region);
-    DIFFER(created_ms);
     DIFFER(destroyed_ms);
     DIFFER(seq);
     return NULL;
@@ -78,6 +78,7 @@ static const char *compare_totals(const struct slice_totals *a, const struct sli
 {
     DIFFER(tag);
     DIFFER(incarnation);
+    DIFFER(founded_ms);
     DIFFER(machines_max);
     DIFFER(records_max);
     DIFFER(seq);
@@ -89,6 +90,10 @@ static const char *compare_totals(const struct slice_totals *a, const struct sli
     DIFFER(boot);
     DIFFER(slice_ms);
     DIFFER(wall_ms);
+    for (int i = 0; i < SLICE_LOST_MAX; i++) {
+        DIFFER(lost[i]);
+    }
+    DIFFER(losses);
     DIFFER(purged_mint_s);
     return NULL;
 }

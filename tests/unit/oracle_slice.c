@@ -363,6 +363,7 @@ static enum slice_code bind(struct oracle *o, const struct command *c, int64_t w
     (*x)->r.digest = c->digest;
     (*x)->r.hold = c->hold;
     (*x)->r.generation++;
+    (*x)->r.created_ms = o->totals.slice_ms;
     return SLICE_OK;
 }
 
@@ -445,6 +446,42 @@ static enum slice_code destroy(struct oracle *o, const struct command *c,
     return SLICE_OK;
 }
 
+static enum slice_code loss(struct oracle *o, const struct command *c, int64_t wall_ms)
+{
+    uint64_t seen = o->totals.seq;
+    int64_t wall_s = wall_ms / 1000;
+
+    if (c->incarnation == o->totals.incarnation) {
+        if (c->seq <= seen) {
+            return SLICE_REPLAYED;
+        }
+    } else {
+        for (int i = 0; i < SLICE_LOST_MAX; i++) {
+            if (o->totals.lost[i] == c->incarnation) {
+                return SLICE_REPLAYED;
+            }
+        }
+    }
+    seen = c->seq > seen ? c->seq : seen;
+    if (c->incarnation == 0 || seen + SLICE_LOSS_MARGIN > VMID_NUMBER_MAX ||
+        c->seq > VMID_NUMBER_MAX) {
+        return SLICE_NO_ROOM;
+    }
+    if (c->incarnation != o->totals.incarnation) {
+        for (int i = SLICE_LOST_MAX - 1; i > 0; i--) {
+            o->totals.lost[i] = o->totals.lost[i - 1];
+        }
+        o->totals.lost[0] = c->incarnation;
+    }
+    o->totals.losses++;
+    o->totals.seq = seen + SLICE_LOSS_MARGIN;
+    o->totals.vms_created = o->totals.seq;
+    if (wall_s > 0 && wall_s <= UINT32_MAX && wall_s > o->totals.purged_mint_s) {
+        o->totals.purged_mint_s = (uint32_t)wall_s;
+    }
+    return SLICE_OK;
+}
+
 static enum slice_code run(struct oracle *o, const struct command *c, struct oracle_effects *out,
                            struct oracle_result *result, struct oracle_record **x)
 {
@@ -457,6 +494,7 @@ static enum slice_code run(struct oracle *o, const struct command *c, struct ora
         }
         o->totals.tag = c->tag;
         o->totals.incarnation = c->incarnation;
+        o->totals.founded_ms = out->head.wall_ms;
         o->totals.machines_max = c->machines_max;
         o->totals.records_max = c->records_max;
         return SLICE_OK;
@@ -476,6 +514,8 @@ static enum slice_code run(struct oracle *o, const struct command *c, struct ora
         return SLICE_STALE;
     }
     switch (c->type) {
+    case COMMAND_LOSS:
+        return loss(o, c, wall_ms);
     case COMMAND_MACHINE_ADD:
     case COMMAND_MACHINE_RESIZE:
     case COMMAND_MACHINE_REMOVE:

@@ -30,6 +30,7 @@
 #include "fly/v1/health.pb-c.h"
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
+#include "proto/base/rng.h"
 #include "proto/rpc/channel.h"
 #include "proto/rpc/server.h"
 
@@ -121,7 +122,7 @@ static void fixture_on_peer_gone(void *user, void *peer)
     fixture_note(f, &f->peers_gone);
 }
 
-/* `limits`: a config of which only the limits count; NULL: small, quick ones. */
+/* `limits`: a config of which only the limits and TLS count; NULL: small, quick ones. */
 static void fixture_start(struct fixture *f, const char *url,
                           const struct rpc_server_config *limits)
 {

@@ -143,7 +143,7 @@ static void test_lies(void **state)
 {
     (void)state;
     for (size_t i = 0; i < FLY_ARRAY_COUNT(rows); i++) {
-        struct audit_ledger ledger = {0};
+        struct audit_ledger ledger = {.slice = 7};
         struct seen seen = {0};
         struct audit_history h = {.ledger = &ledger, .finding = on_finding, .user = &seen};
         struct fly_error error;
@@ -179,7 +179,7 @@ static void test_not_lines(void **state)
         "{\"call\":\"destroy\",\"outcome\":\"UNKNOWN\"}",
         "{\"call\":\"dance\",\"key\":\"" K1 "\",\"outcome\":\"OK\"}",
     };
-    struct audit_ledger ledger = {0};
+    struct audit_ledger ledger = {.slice = 7};
     struct seen seen = {0};
     struct audit_history h = {.ledger = &ledger, .finding = on_finding, .user = &seen};
 

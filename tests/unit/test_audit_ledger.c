@@ -25,18 +25,22 @@ struct row {
     uint64_t memory_bytes;
 };
 
+enum { SLICE = 7 };
+
 static enum fly_status tell(struct audit_ledger *l, const struct row *row, struct fly_error *error)
 {
     struct event event = {.seq = row->seq,
                           .type = (uint8_t)row->type,
-                          .vm = row->vm,
+                          .vm = row->vm != 0 ? vmid_make(SLICE, row->vm) : 0,
                           .cores = row->cores,
                           .memory_bytes = row->memory_bytes};
     struct fly_key key = {{0}};
+    const struct hold_id hold = {0};
+    const struct audit_launch launch = {&key, "me", &hold};
 
     key.bytes[15] = row->key;
     (void)fly_copy_string(event.machine, sizeof event.machine, row->machine);
-    return audit_event(l, &event, row->key != 0 ? &key : NULL, row->key != 0 ? "me" : NULL, error);
+    return audit_event(l, &event, row->key != 0 ? &launch : NULL, error);
 }
 
 static void test_rules(void **state)
@@ -62,8 +66,8 @@ static void test_rules(void **state)
         {"over its capacity", {5, EVENT_MACHINE_REMOVED, 0, 0, "m", 0, 0}},
         {"started twice", {5, EVENT_VM_STARTED, 7, 3, "m", 1, 1}},
         {"started twice", {5, EVENT_VM_STARTED, 8, 3, "m", 1, 1}},
-        {"has a second VM", {5, EVENT_VM_STARTED, 9, 1, "m", 1, 1}},
-        {"has a second VM", {5, EVENT_VM_STARTED, 9, 2, "m", 1, 1}},
+        {"second-vm", {5, EVENT_VM_STARTED, 9, 1, "m", 1, 1}},
+        {"second-vm", {5, EVENT_VM_STARTED, 9, 2, "m", 1, 1}},
         {"is no machine", {5, EVENT_VM_STARTED, 9, 3, "n", 1, 1}},
         {"without a launch", {5, EVENT_VM_STARTED, 9, 0, "m", 1, 1}},
         {"did not run", {5, EVENT_VM_DESTROYED, 8, 0, "m", 3, 10}},
@@ -73,7 +77,7 @@ static void test_rules(void **state)
 
     (void)state;
     for (size_t i = 0; i < FLY_ARRAY_COUNT(rows); i++) {
-        struct audit_ledger ledger = {0};
+        struct audit_ledger ledger = {.slice = SLICE};
         struct fly_error error = {0};
         for (size_t k = 0; k < FLY_ARRAY_COUNT(before); k++) {
             assert_int_equal(tell(&ledger, &before[k], &error), FLY_OK);

@@ -113,10 +113,11 @@ static void answer_create(struct rpc_call *call)
     edge.created++;
     edge.life_s = request->life_s;
     edge.uses = request->uses;
+    size_t used = 0;
     edge.roles[0] = '\0';
     for (size_t i = 0; i < request->n_roles; i++) {
-        (void)strncat(edge.roles, request->roles[i], 16);
-        (void)strcat(edge.roles, "+");
+        used += (size_t)snprintf(edge.roles + used, sizeof edge.roles - used, "%.9s+",
+                                 request->roles[i]);
     }
     (void)pthread_mutex_unlock(&edge.lock);
     reply.token = "flyj1.secret";

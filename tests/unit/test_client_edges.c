@@ -248,6 +248,57 @@ static void test_nobody_at_all(void **state)
     session_fini(&session);
 }
 
+static const char *pem(const char *name, char out[static 8192])
+{
+    char path[256];
+
+    (void)snprintf(path, sizeof path, "%s/tls/%s", FLY_VECTORS, name);
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    size_t size = fread(out, 1, 8191, file);
+    assert_true(size > 0);
+    out[size] = '\0';
+    (void)fclose(file);
+    return out;
+}
+
+/* Only the cluster's own certificate is believed, and none is needed to be told so. */
+static void test_tls(void **state)
+{
+    static const struct {
+        const char *what;
+        const char *ca; /* NULL: none */
+        bool good;
+        const char *words;
+    } cases[] = {
+        {"ours", "ca.pem", true, ""},
+        {"another cluster's", "other-ca.pem", false, ""},
+        {"none", NULL, false, "the cluster's certificate is not known here"},
+    };
+    static const struct act ok = {.kind = ACT_OK};
+    static struct edge edge;
+    static char cert[8192], key[8192], ca[8192];
+    struct rpc_tls tls = {.cert_pem = pem("node.pem", cert), .key_pem = pem("node-key.pem", key)};
+
+    (void)state;
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(cases); i++) {
+        struct session session;
+        struct failure failure = {0};
+        edge_start_tls(&edge, &ok, 1, &tls);
+        session_init(&session, edge.url, "");
+        session.ca_pem = cases[i].ca != NULL ? pem(cases[i].ca, ca) : NULL;
+        enum fly_status status = session_connect(&session, ALL_THE_TIME, &failure);
+        if ((status == FLY_OK) != cases[i].good ||
+            strstr(failure.message, cases[i].words) == NULL) {
+            fail_msg("%s: %d, %s", cases[i].what, (int)status, failure.message);
+        }
+        assert_false(failure.sent || failure.connected);
+        failure_fini(&failure);
+        session_fini(&session);
+        edge_stop(&edge);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -255,6 +306,7 @@ int main(void)
         cmocka_unit_test(test_choices_full), cmocka_unit_test(test_failover),
         cmocka_unit_test(test_no_failover),  cmocka_unit_test(test_first_is_dead),
         cmocka_unit_test(test_told_edge),    cmocka_unit_test(test_nobody_at_all),
+        cmocka_unit_test(test_tls),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -252,10 +252,12 @@ static void test_address_list(void **state)
         char one[ADDRESS_URL_SIZE];
         char all[512] = "";
         const char *at = cases[i].list;
+        size_t used = 0;
         enum fly_status status = address_list_check(cases[i].list, &error);
         assert_int_equal(status, cases[i].parts != NULL ? FLY_OK : FLY_INVALID_ARGUMENT);
         while (cases[i].parts != NULL && address_next(&at, one)) {
-            (void)strcat(strcat(all, all[0] != '\0' ? "|" : ""), one);
+            used +=
+                (size_t)snprintf(all + used, sizeof all - used, "%s%s", used > 0 ? "|" : "", one);
         }
         assert_string_equal(all, cases[i].parts != NULL ? cases[i].parts : "");
     }

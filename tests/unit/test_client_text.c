@@ -9,7 +9,6 @@
 
 #include <cmocka.h>
 
-#include "client/lib/cursor.h"
 #include "client/lib/regions.h"
 #include "client/lib/shape.h"
 #include "client/lib/text.h"
@@ -230,49 +229,6 @@ static void test_region_orders(void **state)
     assert_false(regions_order_find("size", &order));
 }
 
-static void test_cursor(void **state)
-{
-    static const char *const bad[] = {
-        "x",      "a:b",    "a:b:",         ":b:1",   "a::1",    "a:b:1,",
-        ",a:b:1", "a:b:1x", "a:b:1,,c:d:2", "a:b:-1", "a b:c:1", "a:b:12345678901234567890"};
-    static struct cursor cursor;
-    char incarnation[CURSOR_WORD_SIZE];
-    uint64_t seq = 0;
-
-    (void)state;
-    assert_true(cursor_set(&cursor, ""));
-    assert_false(cursor_find(&cursor, "a1", incarnation, &seq));
-    assert_true(cursor_put(&cursor, "a1", "ff", 7));
-    assert_string_equal(cursor.text, "a1:ff:7");
-    assert_true(cursor_put(&cursor, "b2", "e", 9));
-    assert_true(cursor_put(&cursor, "a1", "ff", 1234));
-    assert_string_equal(cursor.text, "a1:ff:1234,b2:e:9");
-    assert_true(cursor_put(&cursor, "b2", "e", 10));
-    assert_true(cursor_put(&cursor, "a1", "0", 1));
-    assert_string_equal(cursor.text, "a1:0:1,b2:e:10");
-    assert_true(cursor_find(&cursor, "b2", incarnation, &seq));
-    assert_string_equal(incarnation, "e");
-    assert_int_equal(seq, 10);
-    assert_false(cursor_find(&cursor, "b", incarnation, &seq));
-    assert_false(cursor_put(&cursor, "a,b", "0", 1));
-    for (size_t i = 0; i < FLY_ARRAY_COUNT(bad); i++) {
-        if (cursor_set(&cursor, bad[i])) {
-            fail_msg("taken: '%s'", bad[i]);
-        }
-        assert_string_equal(cursor.text, "a1:0:1,b2:e:10");
-    }
-    /* full: refused, and nothing is cut */
-    for (unsigned i = 0; i < CURSOR_SIZE; i++) {
-        char slice[16];
-        (void)snprintf(slice, sizeof slice, "s%u", i);
-        if (!cursor_put(&cursor, slice, "0", UINT64_C(1000000000000))) {
-            break;
-        }
-    }
-    assert_true(strlen(cursor.text) > CURSOR_SIZE - 64);
-    assert_true(cursor_set(&cursor, cursor.text));
-}
-
 static void check_json(json_t *value, const char *expected)
 {
     char *text = json_dumps(value, JSON_COMPACT);
@@ -309,7 +265,7 @@ static void test_shapes(void **state)
                "{\"code\":\"GRU\",\"city\":\"São Paulo\",\"status\":\"operational\","
                "\"latitude\":-23.5,\"longitude\":-46.25,\"machines\":10,\"cores_total\":320,"
                "\"cores_free\":316,\"memory_total_bytes\":20000000000000,"
-               "\"memory_free_bytes\":19994000000000}");
+               "\"memory_free_bytes\":19994000000000,\"stale_ms\":0}");
     region.has_position = false;
     json_t *nowhere = shape_region(&region);
     assert_true(json_is_null(json_object_get(nowhere, "latitude")));
@@ -345,8 +301,10 @@ static void test_shapes(void **state)
     event.state = FLY__V1__VM_STATE__VM_STATE_STARTED;
     event.machine_cores_free = 28;
     event.machine_memory_free_bytes = 5;
-    check_json(shape_event(&event, "ff", "a1b2c3:ff:17"),
-               "{\"slice\":\"a1b2c3\",\"incarnation\":\"ff\",\"seq\":17,\"type\":\"vm_started\","
+    event.incarnation = UINT64_C(0xff00000000000001);
+    check_json(shape_event(&event, "a1b2c3:ff:17"),
+               "{\"slice\":\"a1b2c3\",\"incarnation\":\"ff00000000000001\",\"seq\":17,\"type\":"
+               "\"vm_started\","
                "\"time\":\"1970-01-01T00:00:00.000Z\",\"vm\":\"0123456789ab\","
                "\"machine\":\"sin-01\",\"region\":\"SIN\",\"name\":\"brave-heron-1\","
                "\"state\":\"started\",\"cores\":4,\"memory_bytes\":6,\"machine_cores_free\":28,"
@@ -363,8 +321,7 @@ int main(void)
         cmocka_unit_test(test_clean),         cmocka_unit_test(test_width),
         cmocka_unit_test(test_distance),      cmocka_unit_test(test_nearest),
         cmocka_unit_test(test_table),         cmocka_unit_test(test_shell_word),
-        cmocka_unit_test(test_region_orders), cmocka_unit_test(test_cursor),
-        cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_region_orders), cmocka_unit_test(test_shapes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

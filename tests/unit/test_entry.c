@@ -51,6 +51,10 @@ static struct command some_command(enum command_type type)
     case COMMAND_MACHINE_UNCORDON:
         memcpy(c.name, "sin-01", 7);
         return c;
+    case COMMAND_LOSS:
+        c.incarnation = 77;
+        c.seq = 812;
+        return c;
     case COMMAND_DESTROY:
         c.vm = 1234567;
         return c;

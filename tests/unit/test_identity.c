@@ -24,14 +24,14 @@ enum { PATH_SIZE = 128 };
 
 static const int64_t now_ms = 1795262400123;
 
-struct folder {
+struct place {
     char parent[64];
     char dir[80];
 };
 
 static int make_folder(void **state)
 {
-    struct folder *folder = calloc(1, sizeof *folder);
+    struct place *folder = calloc(1, sizeof *folder);
 
     assert_non_null(folder);
     (void)snprintf(folder->parent, sizeof folder->parent, "/tmp/test_identity.XXXXXX");
@@ -51,14 +51,14 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
 
 static int remove_folder(void **state)
 {
-    struct folder *folder = *state;
+    struct place *folder = *state;
     int failed = nftw(folder->parent, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 
     free(folder);
     return failed;
 }
 
-static const char *path_in(const struct folder *folder, const char *name)
+static const char *path_in(const struct place *folder, const char *name)
 {
     static char path[PATH_SIZE];
 
@@ -93,7 +93,7 @@ static unsigned mode_of(const char *path)
     return stat(path, &info) == 0 ? info.st_mode & 07777 : 0;
 }
 
-static void create(const struct folder *folder)
+static void create(const struct place *folder)
 {
     struct identity identity;
 
@@ -103,7 +103,7 @@ static void create(const struct folder *folder)
 
 static void test_first_and_later_start(void **state)
 {
-    const struct folder *folder = *state;
+    const struct place *folder = *state;
     static const char *const names[] = {"lock", "node.key", "issuer.key", "cluster.json"};
     struct identity first;
     struct identity second;
@@ -135,7 +135,7 @@ static void test_first_and_later_start(void **state)
 
 static void test_two_folders_differ(void **state)
 {
-    struct folder *folder = *state;
+    struct place *folder = *state;
     struct identity first;
     struct identity second;
     char other[96];
@@ -154,7 +154,7 @@ static void test_two_folders_differ(void **state)
  * the refusal; the second half shows that a killed holder leaves nothing behind. */
 static void test_lock(void **state)
 {
-    const struct folder *folder = *state;
+    const struct place *folder = *state;
     struct identity identity;
     struct identity other;
     struct fly_error error;
@@ -197,7 +197,7 @@ static void test_lock(void **state)
 
 static void test_interrupted_first_start(void **state)
 {
-    const struct folder *folder = *state;
+    const struct place *folder = *state;
     char node_before[CLUSTER_FILE_MAX] = {0};
     char issuer_before[CLUSTER_FILE_MAX] = {0};
     char text[CLUSTER_FILE_MAX] = {0};
@@ -230,7 +230,7 @@ static void test_interrupted_first_start(void **state)
 
 static void test_without_issuer_key(void **state)
 {
-    const struct folder *folder = *state;
+    const struct place *folder = *state;
     struct identity identity;
     struct issuer issuer;
     struct fly_error error;
@@ -277,7 +277,7 @@ static void test_refusals(void **state)
          "chmod 600"},
         {"writable record", "cluster.json", "{}", 0602, FLY_FAILED_PRECONDITION, "mode 602"},
     };
-    const struct folder *folder = *state;
+    const struct place *folder = *state;
     char saved[CLUSTER_FILE_MAX];
     char after[CLUSTER_FILE_MAX];
 
@@ -312,7 +312,7 @@ static void test_refusals(void **state)
 
 static void test_wrong_folder(void **state)
 {
-    const struct folder *folder = *state;
+    const struct place *folder = *state;
     struct identity identity;
     struct fly_error error;
     char text[CLUSTER_FILE_MAX];
@@ -331,13 +331,13 @@ static void test_wrong_folder(void **state)
     assert_int_not_equal(identity_open(folder->dir, now_ms, &identity, &error), FLY_OK);
     assert_int_equal(read_all(folder->dir, text), 4);
     assert_int_not_equal(identity_open("/nonexistent/a/b", now_ms, &identity, &error), FLY_OK);
-    assert_int_equal(identity.lock_fd, -1);
+    assert_int_equal(identity.folder.lock_fd, -1);
 }
 
 /* A link is not followed: someone else's file is neither read nor replaced. */
 static void test_linked_key(void **state)
 {
-    const struct folder *folder = *state;
+    const struct place *folder = *state;
     struct identity identity;
     char target[PATH_SIZE];
 
@@ -350,7 +350,7 @@ static void test_linked_key(void **state)
 
 static void test_issue_a_token(void **state)
 {
-    const struct folder *folder = *state;
+    const struct place *folder = *state;
     struct identity identity;
     struct issuer issuer;
     struct token_claims claims;
@@ -407,7 +407,7 @@ static void test_issue_a_token(void **state)
 
 static void test_issuer_refusals(void **state)
 {
-    const struct folder *folder = *state;
+    const struct place *folder = *state;
     struct issuer issuer;
     struct fly_error error;
 

@@ -15,7 +15,7 @@
 #include "proto/base/bytes.h"
 #include "proto/base/check.h"
 
-enum { TAG = 0x111111, OTHER = 0x222222, STEPS_MAX = 24, HOLDS = 16, FOREIGN = 8, NAMES = 128 };
+enum { TAG = 0x111111, OTHER = 0x222222, STEPS_MAX = 28, HOLDS = 16, FOREIGN = 8, NAMES = 128 };
 
 #define WALL_MS INT64_C(1800000000000)
 #define GB UINT64_C(1000000000)
@@ -33,6 +33,8 @@ enum op {
     FAIL,    /* the disk fails after submission: owner_stop */
     WAIT,    /* `ms` pass, then a turn */
     RESTART, /* a new process over the log, with `ms` of downtime */
+    MUTE,    /* the owner is quarantined */
+    SPEAK,   /* and released */
     GOT,     /* the answer to call `as` came: `expect` */
     NOTHING, /* no answer came to call `as` */
 };
@@ -52,6 +54,7 @@ struct step {
     bool replayed;
     bool other_spec;
     enum owner_machine_change change;
+    uint64_t seq;       /* LOSS */
     bool only_cordoned; /* ELSEWHERE, because of nothing but the cordon */
     int64_t ms;
 };
@@ -347,6 +350,52 @@ static const struct scenario scenarios[] = {
       ANSWER('d', VM),
       CALL(OPEN, K1, .commit = true, .expect = OWNER_KEY_EXPIRED)}},
 
+    /* --- quarantine: 4.10 --- */
+    {"a quarantined owner says nothing of any key, VM or machine",
+     {LAUNCH(K1, 'a'),
+      {.op = MUTE},
+      CALL(OPEN, K1, .commit = true, .expect = OWNER_REFUSED),
+      CALL(HOLD, AWAY, .expect = OWNER_REFUSED),
+      CALL(COMMIT, K1, .hold = FOREIGN, .expect = OWNER_REFUSED),
+      CALL(CLOSE, K1, .hold = FOREIGN, .expect = OWNER_REFUSED),
+      CALL(BIND, K2, .hold = FOREIGN, .expect = OWNER_REFUSED),
+      CALL(DONE, K2, .hold = FOREIGN, .vm = 'a', .expect = OWNER_REFUSED),
+      CALL(CANCEL, K2, .expect = OWNER_REFUSED),
+      CALL(RELEASE, K1, .vm = 'a', .expect = OWNER_REFUSED),
+      CALL(DESTROY, K1, .vm = 'a', .expect = OWNER_REFUSED),
+      CALL(MACHINE, 0, .change = OWNER_MACHINE_CORDON, .expect = OWNER_REFUSED),
+      {.op = SPEAK},
+      CALL(OPEN, K1, .commit = true, .expect = OWNER_VM, .replayed = true)}},
+    {"quarantine ends holds, refuses what waits, and is silent about what is proposed",
+     {CALL(OPEN, K1, .cores = 1, .hold = 1, .expect = OWNER_HELD),
+      CALL(OPEN, K2, .commit = true, .cores = 1, .as = 'b'),
+      {.op = PROPOSE},
+      CALL(HOLD, AWAY, .cores = 1, .hold = 2, .expect = OWNER_HELD),
+      CALL(COMMIT, AWAY, .hold = 2, .as = 'c'),
+      CALL(CLOSE, AWAY, .hold = 2, .as = 'd'),
+      {.op = MUTE},
+      ANSWER('b', UNKNOWN),
+      ANSWER('c', REFUSED),
+      ANSWER('d', REFUSED),
+      {.op = APPLY},
+      {.op = SPEAK},
+      CALL(OPEN, K2, .commit = true, .cores = 1, .expect = OWNER_VM, .replayed = true),
+      CALL(COMMIT, K1, .hold = 1, .expect = OWNER_DEAD),
+      CALL(OPEN, K3, .cores = 3, .expect = OWNER_HELD)}},
+    {"an accepted loss: no number and no key of before is used again",
+     {LAUNCH(K1, 'a'),
+      {.op = MUTE},
+      CALL(LOSS, 0, .seq = 812, .as = 'l'),
+      {.op = LOG},
+      ANSWER('l', DONE_OK),
+      {.op = SPEAK},
+      CALL(OPEN, K1, .commit = true, .expect = OWNER_VM, .replayed = true),
+      CALL(OPEN, K2, .commit = true, .expect = OWNER_KEY_EXPIRED),
+      LAUNCH(HASHED, 'x'),
+      CALL(LOSS, 0, .seq = 812, .as = 'm'),
+      {.op = LOG},
+      ANSWER('m', DONE_OK)}},
+
     /* --- destroy, inventory --- */
     {"destroy gives the room back and may be asked again",
      {CALL(OPEN, K1, .commit = true, .cores = 4, .as = 'a'),
@@ -542,7 +591,9 @@ static void ask(struct stage *s, const struct step *p)
                            .memory_bytes = GB,
                            .subject = "alice",
                            .region = "SIN",
-                           .machine_change = p->change};
+                           .machine_change = p->change,
+                           .incarnation = 42,
+                           .seq = p->seq};
 
     c.digest.bytes[0] = p->other_spec;
     if (p->kind == OWNER_MACHINE) {
@@ -625,6 +676,15 @@ static void play(struct stage *s, const struct step *p)
         s->now.wall_ms += p->ms;
         free(s->owner);
         start(s);
+        break;
+    case MUTE:
+        owner_quarantine(s->owner, FLY_FAILED_PRECONDITION, "an old copy");
+        assert_string_equal(owner_quarantined(s->owner), "an old copy");
+        take_answers(s);
+        break;
+    case SPEAK:
+        owner_release_quarantine(s->owner);
+        assert_null(owner_quarantined(s->owner));
         break;
     case GOT:
         expect_answer(s, p);
@@ -733,6 +793,42 @@ static void test_full(void **unused)
     close_stage(&s);
 }
 
+/* What is numbered after a loss is beyond all that anybody saw, here and after a restart. */
+static void test_numbers_after_a_loss(void **unused)
+{
+    static struct stage s;
+    struct event e;
+    uint64_t first;
+    uint64_t last;
+
+    (void)unused;
+    open_stage(&s, "loss");
+    play(&s, &(struct step)CALL(OPEN, K1, .commit = true, .as = 'a'));
+    play(&s, &(struct step){.op = LOG});
+    play(&s, &(struct step)CALL(LOSS, 0, .seq = 812, .as = 'l'));
+    play(&s, &(struct step){.op = LOG});
+    assert_int_equal(s.answers['l'].code, OWNER_DONE_OK);
+    owner_events_range(s.owner, &first, &last);
+    assert_int_equal(last, 812 + SLICE_LOSS_MARGIN);
+    assert_true(first > last); /* whoever asks for what follows 812 learns that it is gone */
+    play(&s, &(struct step)CALL(OPEN, HASHED, .commit = true, .as = 'b'));
+    play(&s, &(struct step){.op = LOG});
+    assert_int_equal(s.answers['b'].vm.number, 812 + SLICE_LOSS_MARGIN + 1);
+    for (int round = 0; round < 2; round++) {
+        owner_events_range(s.owner, &first, &last);
+        assert_int_equal(first, 812 + SLICE_LOSS_MARGIN + 1);
+        assert_int_equal(last, first);
+        assert_true(owner_event(s.owner, last, &e));
+        assert_int_equal(e.vm, s.answers['b'].vm_id);
+        assert_false(owner_event(s.owner, 2, &e));
+        play(&s, &(struct step){.op = RESTART});
+    }
+    play(&s, &(struct step)CALL(LOSS, 0, .seq = UINT64_C(1) << 36, .as = 'm'));
+    play(&s, &(struct step){.op = LOG});
+    assert_int_equal(s.answers['m'].code, OWNER_REFUSED);
+    close_stage(&s);
+}
+
 /* I5: after a start the retained events go on where the log is, and are the log's. */
 static void test_events(void **unused)
 {
@@ -772,6 +868,7 @@ int main(void)
         cmocka_unit_test(test_scenarios),
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_events),
+        cmocka_unit_test(test_numbers_after_a_loss),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

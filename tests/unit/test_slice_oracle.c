@@ -124,8 +124,9 @@ static void random_command(struct duel *d, struct command *c)
         {COMMAND_DONE, 10},       {COMMAND_CANCEL, 8},         {COMMAND_RELEASE, 10},
         {COMMAND_MACHINE_ADD, 6}, {COMMAND_MACHINE_RESIZE, 4}, {COMMAND_MACHINE_REMOVE, 3},
         {COMMAND_FOUND, 1},       {COMMAND_MACHINE_CORDON, 3}, {COMMAND_MACHINE_UNCORDON, 3},
+        {COMMAND_LOSS, 1},
     };
-    uint64_t pick = below(d, 133);
+    uint64_t pick = below(d, 134);
     unsigned i = 0;
 
     memset(c, 0, sizeof *c);
@@ -162,6 +163,13 @@ static void random_command(struct duel *d, struct command *c)
     }
     c->tag = TAG;
     c->incarnation = 77;
+    if (c->type == COMMAND_LOSS) {
+        c->incarnation = below(d, 2) == 0 ? 77 : below(d, 8);
+        c->seq = d->oracle->totals.seq + below(d, 20) - 3;
+        if (below(d, 30) == 0) {
+            c->seq = UINT64_MAX >> below(d, 40);
+        }
+    }
 }
 
 static size_t random_batch(struct duel *d, uint8_t *out)
