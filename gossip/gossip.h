@@ -200,7 +200,7 @@ const struct gossip_member *gossip_member_at(const struct gossip *g, uint32_t i)
 const struct gossip_member *gossip_find(const struct gossip *g, const struct node_id *id);
 uint32_t gossip_member_count(const struct gossip *g); /* of all states */
 const struct gossip_counters *gossip_counters(const struct gossip *g);
-/* Lifeguard's local health: 0 well, 8 as deaf as it gets; probes take 1 + health times as long. */
+/* Lifeguard's local health: 0 well, 4 as deaf as it gets; probes take 1 + health times as long. */
 uint32_t gossip_health(const struct gossip *g);
 
 #endif

@@ -149,6 +149,7 @@ uint32_t swim_member_add(struct gossip *g, const struct credential *credential)
     fly_list_init(&m->spread);
     fly_list_init(&m->event);
     m->seen.credential = *credential;
+    m->sequence_out = g->sequence_floor;
     m->seen.heard_ms = INT64_MIN;
     m->seen.self = slot == SWIM_SELF;
     index_add(&g->index, hash_of(&credential->id), slot);
@@ -189,6 +190,9 @@ void swim_member_drop(struct gossip *g, uint32_t slot)
 
     FLY_CHECK(m->used && !m->gone && slot != SWIM_SELF);
     bury(g, m);
+    if (m->sequence_out > g->sequence_floor) {
+        g->sequence_floor = m->sequence_out; /* it may remember us when it comes back */
+    }
     swim_probe_forget(g, slot);
     fly_list_drop(&m->spread);
     g->suspects -= m->seen.state == GOSSIP_SUSPECT;

@@ -133,6 +133,9 @@ static size_t encode_ack(struct gossip *g, const struct swim_job *job, uint8_t *
     if (job->tell_self) {
         (void)packet_record_put(&d.w, PACKET_CLAIM, swim_member_claim(&g->members[SWIM_SELF]));
     }
+    if (job->tell_them) {
+        (void)packet_record_put(&d.w, PACKET_CLAIM, swim_member_claim(&g->members[job->slot]));
+    }
     if (job->slot != SWIM_SELF) {
         put_accusations(g, &d.w, job->slot);
         if (!relayed) {

@@ -352,6 +352,7 @@ void swim_probe_ping(struct gossip *g, struct swim_arrival *a)
         job->nonce = nonce;
         job->flags = a->header.flags & PACKET_RELAYED;
         job->tell_self = a->accused;
+        job->tell_them = a->other_boot;
     }
     if (a->authentic && !(a->header.flags & PACKET_RELAYED)) {
         swim_sync_notice(g, a->sender, view);

@@ -32,7 +32,7 @@ enum {
     SWIM_JOBS_MAX = 128,
     SWIM_PULLS_MAX = 64,
     SWIM_TWINS_MAX = 4,
-    SWIM_HEALTH_MAX = 8,
+    SWIM_HEALTH_MAX = 4,
     SWIM_FORWARD_MAX = 640,
     SWIM_SLOTS_MAX = 64,        /* members that one answer names */
     SWIM_DUMP_MAX = 96,         /* members that an answer to a JOIN tells of */
@@ -154,6 +154,7 @@ struct swim_job {
     enum swim_job_kind kind;
     uint8_t flags;  /* of the packet */
     bool tell_self; /* ACK: our own claim goes first */
+    bool tell_them; /* ACK: what we know of them, whose boot is another */
     uint32_t slot;  /* of the receiver; SWIM_NONE: only `to` is known */
     uint32_t about; /* ASK: the target */
     struct gossip_address to;
@@ -197,6 +198,7 @@ struct gossip {
     /* table */
     uint32_t members_max;
     uint32_t slot_count;
+    uint32_t sequence_floor; /* highest sequence_out of a member that was dropped */
     struct swim_member *members; /* [slot_count], by slot */
     uint32_t *order;             /* [count], slots, shuffled: the way of the probes */
     uint32_t *free;              /* [free_count], slots */

@@ -169,33 +169,14 @@ static void receive_all(struct gossip_thread *t)
     t->more |= count == RECEIVE_MAX;
 }
 
-/* Under the lock. Whose host says that nobody listens at this address. */
-static const struct gossip_member *member_at(const struct gossip_thread *t,
-                                             const struct gossip_address *address)
-{
-    const struct gossip_member *m;
-
-    for (uint32_t i = 0; (m = gossip_member_at(t->core, i)) != NULL; i++) {
-        if (!m->self && (m->state == GOSSIP_ALIVE || m->state == GOSSIP_SUSPECT) &&
-            udp_address_equal(&m->meta.address, address)) {
-            return m;
-        }
-    }
-    return NULL;
-}
-
 static void take_refusals(struct gossip_thread *t)
 {
     struct gossip_address who;
 
     while (udp_socket_refused(&t->socket, &who)) {
         lock(t);
-        const struct gossip_member *m = member_at(t, &who);
-        if (m != NULL) {
-            struct node_id id = m->credential.id;
-            t->counters.refused++;
-            gossip_hint_down(t->core, &id, read_clocks());
-        }
+        t->counters.refused++;
+        gossip_hint_refused(t->core, &who, read_clocks());
         unlock(t);
     }
 }

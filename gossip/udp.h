@@ -45,7 +45,7 @@ struct gossip_thread_counters {
     uint64_t beacons_late;    /* that would have, but too many came in one second */
     uint64_t stalls;          /* times the node loop stood still */
     uint64_t unsent;          /* datagrams that the kernel did not take */
-    uint64_t refused;         /* ICMP port unreachable about a member: it was probed at once */
+    uint64_t refused;         /* ICMP port unreachable for one of our datagrams */
 };
 
 /* Binds and starts. UNAVAILABLE: the address is in use or not ours. */

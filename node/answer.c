@@ -140,6 +140,7 @@ void refusal_set(struct refusal *r, enum fly_status status, Fly__V1__Reason reas
     r->retryable = retryable;
     r->hint[0] = '\0';
     r->tags = NULL;
+    r->leader[0] = '\0';
     va_start(args, format);
     (void)vsnprintf(r->message, sizeof r->message, format, args);
     va_end(args);
@@ -153,6 +154,7 @@ size_t refusal_pack(const struct refusal *r, uint8_t *out, size_t max)
     pb.message = (char *)r->message;
     pb.hint = (char *)r->hint;
     pb.retryable = r->retryable;
+    pb.leader = (char *)r->leader;
     if (r->tags != NULL) {
         pb.n_tags = r->tags->count;
         pb.tags = (Fly__V1__RegionTag **)r->tags->pointers;

@@ -49,6 +49,7 @@ struct refusal {
     char message[320];
     char hint[320];
     const struct region_tags *tags; /* may be NULL */
+    char leader[33];                /* NOT_LEADER: who does lead; empty: not known */
 };
 
 /* Copies *vm into the message. */

@@ -1,8 +1,8 @@
 /*
  * directory - the node loop's picture of the members, and which of them leads which slice.
  *
- * Filled from gossip's members; the highest epoch leads a slice, and a dead leader stays named until
- * another comes. No IO; the loop's thread.
+ * Filled from gossip's members; the highest epoch leads a slice, and a dead leader stays named
+ * until another comes. No IO; the loop's thread.
  */
 #ifndef FLY_NODE_DIRECTORY_H
 #define FLY_NODE_DIRECTORY_H

@@ -1,10 +1,10 @@
 /*
- * front - the edge's RPC face: who calls, what they may, and each method's way through the node.
+ * front - a node's RPC face: who calls, what they may, and each method's way through the node.
  *
- * Launch and Cancel run a launch machine each (node/edge/launch.h), Destroy is one owner call, the
- * reads look at the owner's state and the catalog, Watch is fed from the owner's retention at every
- * turn. All of it on the loop's thread; what nng's threads hand over comes through the mailbox.
- * Shell.
+ * Launch and Cancel run a launch machine each (node/edge/launch.h), Destroy is one owner call,
+ * reads ask the slices' owners, Watch is fed from the streams at every turn; the Slice service
+ * speaks for the slice that is hosted here. All of it on the loop's thread; what nng's threads hand
+ * over comes through the mailbox. Shell.
  */
 #ifndef FLY_NODE_FRONT_H
 #define FLY_NODE_FRONT_H
@@ -13,37 +13,47 @@
 #include <stdint.h>
 
 #include "node/catalog/catalog.h"
+#include "node/directory.h"
 #include "node/edge/gate.h"
 #include "node/host.h"
+#include "node/identity.h"
 #include "proto/rpc/server.h"
 
 struct front;
+struct links;
+struct streams;
 
+/* Pointers are borrowed for the front's life. */
 struct front_config {
-    const char *cluster_id;
+    const struct identity *identity; /* proves this node to others */
     const char *node_name;
-    uint32_t tag; /* the slice hosted here */
+    uint32_t roles; /* of enum node_role */
+    uint32_t tag;   /* the slice hosted here; 0: none */
     uint32_t root_tag;
-    struct catalog *catalog; /* borrowed */
+    struct catalog *catalog;
+    struct directory *directory;
+    struct streams *streams;
+    struct links *links;     /* NULL: no other nodes (dev) */
     struct gate_config gate; /* copied */
 };
 
 struct front *front_create(const struct front_config *config);
 /* FLY_CHECKs that it is idle. NULL is fine. */
 void front_destroy(struct front *f);
-/* Before anything else; the host outlives the front's last call. */
+/* The host outlives the front's last call; NULL: it is gone. */
 void front_attach(struct front *f, struct host *host);
 
 void front_hello(struct front *f, struct rpc_hello *hello, struct owner_now now);
-/* Takes the call: answers it now or later. */
+/* Whether the caller may call this, and the node still takes calls; else it is refused here. */
+bool front_admits(struct front *f, struct rpc_call *call, struct owner_now now);
+/* Takes a call that was admitted: answers it now or later. */
 void front_call(struct front *f, struct rpc_call *call, struct owner_now now);
 void front_cancel(struct front *f, struct rpc_call *call);
 void front_writable(struct front *f, struct rpc_call *call);
 void front_peer_gone(struct front *f, void *peer);
 
-/* Hooks of the host. */
+/* The host's answers. */
 void front_answer(struct front *f, const struct owner_answer *answer, struct owner_now now);
-void front_event(struct front *f, const struct event *event);
 
 /* Launches whose time has come; watchers that can be told something. */
 void front_turn(struct front *f, struct owner_now now);

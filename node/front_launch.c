@@ -179,9 +179,8 @@ static void launch_run(struct front *f, struct launch_slot *slot, struct owner_n
     struct launch_call out;
 
     while (launch_next_call(&slot->launch, &out)) {
-        if (out.to == f->config.tag) {
-            host_call(f->host, &out.call, now);
-        } else if (!out.off_path) {
+        bool sent = router_call(f->router, out.to, &out.call, front_token(slot->call), now);
+        if (!sent && !out.off_path && slot->call != NULL) {
             launch_not_sent(&slot->launch, out.call.ticket, now.boot_ms);
         }
         if (slot->call == NULL) {
@@ -221,7 +220,7 @@ static void launch_begin(struct front *f, struct rpc_call *call, struct launch_s
     f->running_count++;
     slot->call = call;
     slot->generation++;
-    (void)fly_copy_string(spec->subject, sizeof spec->subject, front_peer(call)->subject);
+    (void)fly_copy_string(spec->subject, sizeof spec->subject, front_user(call)->subject);
     spec->root_tag = f->config.root_tag;
     spec->deadline_ms = launch_deadline_of(call, now);
     uint64_t handle = (uint64_t)slot->generation << SLOT_BITS | (uint64_t)(slot - f->launches);
@@ -284,18 +283,46 @@ void front_cancel_key(struct front *f, struct rpc_call *call, struct owner_now n
     }
 }
 
-void front_launch_answer(struct front *f, const struct owner_answer *answer, struct owner_now now)
+/* The launch of a ticket; NULL: off the path, of a launch that has ended. */
+static struct launch_slot *launch_of(struct front *f, uint64_t ticket)
 {
-    uint64_t handle = answer->ticket >> TICKET_BITS;
+    uint64_t handle = ticket >> TICKET_BITS;
     uint32_t i = (uint32_t)(handle & ((1u << SLOT_BITS) - 1));
 
     FLY_CHECK(i < FRONT_LAUNCHES_MAX);
     struct launch_slot *slot = &f->launches[i];
-    if (slot->call == NULL || slot->generation != (uint32_t)(handle >> SLOT_BITS)) {
-        return; /* off the path, of a launch that has ended */
+    bool there = slot->call != NULL && slot->generation == (uint32_t)(handle >> SLOT_BITS);
+    return there ? slot : NULL;
+}
+
+void front_launch_answer(struct front *f, const struct owner_answer *answer, struct owner_now now)
+{
+    struct launch_slot *slot = launch_of(f, answer->ticket);
+
+    if (slot != NULL) {
+        launch_receive(&slot->launch, answer, now.boot_ms);
+        launch_run(f, slot, now);
     }
-    launch_receive(&slot->launch, answer, now.boot_ms);
-    launch_run(f, slot, now);
+}
+
+void front_launch_not_sent(struct front *f, uint64_t ticket, struct owner_now now)
+{
+    struct launch_slot *slot = launch_of(f, ticket);
+
+    if (slot != NULL) {
+        launch_not_sent(&slot->launch, ticket, now.boot_ms);
+        launch_run(f, slot, now);
+    }
+}
+
+void front_launch_lost(struct front *f, uint64_t ticket, struct owner_now now)
+{
+    struct launch_slot *slot = launch_of(f, ticket);
+
+    if (slot != NULL) {
+        launch_lost(&slot->launch, ticket, now.boot_ms);
+        launch_run(f, slot, now);
+    }
 }
 
 void front_launch_turn(struct front *f, struct owner_now now)

@@ -7,12 +7,18 @@
 #include "fly/v1/edge.pb-c.h"
 #include "node/answer.h"
 #include "node/edge/launch.h"
+#include "node/edge/sweep.h"
 #include "node/front.h"
+#include "node/peer.h"
+#include "node/router.h"
+#include "node/streams.h"
 #include "proto/base/list.h"
 
 enum {
     FRONT_LAUNCHES_MAX = 4096,
     FRONT_DIRECTS_MAX = 4096,
+    FRONT_SERVED_MAX = 8192,  /* calls of other nodes at the owner here */
+    FRONT_QUERIES_MAX = 1024, /* lists and look-ups over slices */
     FRONT_WATCHERS_MAX = 1024,
     FRONT_LAUNCH_MS = 30000, /* of a launch that came without a deadline */
     FRONT_LIST_MAX = 1000,
@@ -28,27 +34,60 @@ struct launch_slot {
     struct fly_list link; /* in front.running or front.free_launches */
 };
 
-/* A Destroy under way. */
+/* Tickets: a launch's are below these bits; reconcile has bit 62. */
+#define TICKET_DIRECT (UINT64_C(1) << 63)
+#define TICKET_SERVED (UINT64_C(1) << 61)
+#define TICKET_QUIET (UINT64_C(1) << 60) /* nobody waits for the answer */
+#define TICKET_SWEEP (UINT64_C(1) << 59)
+
+/* A Destroy under way, or a call of another node. */
 struct direct_slot {
     struct rpc_call *call;
     uint32_t generation;
     uint32_t next_free;
 };
 
+enum watch_mode {
+    WATCH_WAIT = 0, /* nothing is known of the slice yet */
+    WATCH_LIVE,     /* events come from the stream's ring */
+    WATCH_CATCHUP,  /* and before that from the owner's retention */
+    WATCH_RESET,    /* what lives now is being told */
+};
+
+/* Where a watcher stands in one slice. */
+struct watch_slice {
+    uint32_t tag;
+    enum watch_mode mode;
+    bool waited;          /* the watch began before anything was known of the slice */
+    uint64_t incarnation; /* of `next`; 0: none */
+    uint64_t next;        /* seq of the next event to send */
+    bool asking;          /* an owner was asked for it */
+    uint64_t reset_after; /* RESET: VMs up to this number were sent */
+    uint64_t reset_incarnation;
+    uint64_t reset_next; /* where events go on after the reset; 0: its first part was not sent */
+    const char *reason;  /* of the reset: static */
+};
+
 struct watcher {
     struct rpc_call *call;
+    uint64_t id;
     char region[FLY_REGION_SIZE]; /* empty: all */
-    uint64_t next;                /* seq of the next event to send */
-    uint64_t reset_after;         /* RESET: VMs up to this number were sent */
-    bool reset;                   /* sends what lives now, before events go on */
-    char reset_reason[160];
-    bool blocked; /* until on_writable */
+    struct watch_slice *slices;   /* CURSORS_MAX */
+    uint32_t slice_count;
+    bool from_now; /* began without a cursor */
+    bool begun;    /* has had its first turn */
+    bool blocked;  /* until on_writable */
     struct fly_list link;
 };
 
+enum query_kind { QUERY_LIST = 1, QUERY_STATUS, QUERY_DESTROY };
+
+struct query;
+
 struct front {
     struct front_config config;
-    struct host *host;
+    struct host *host; /* NULL: this node owns no slice */
+    struct router *router;
     struct gate gate;
     struct fly_rng rng;
     struct launch_slot *launches;
@@ -59,14 +98,23 @@ struct front {
     struct direct_slot *directs;
     uint32_t free_direct; /* + 1 */
     uint32_t direct_count;
+    struct direct_slot *served;
+    uint32_t free_served; /* + 1 */
+    uint32_t served_count;
     struct fly_list watchers;
     uint32_t watcher_count;
+    uint64_t watcher_next_id;
+    struct fly_list queries;
+    uint32_t query_count;
+    uint64_t query_next_id;
+    struct sweep sweep;
     bool stopping;
 };
 
 struct vm_query {
     const char *region;   /* empty: all */
     enum vm_state state;  /* 0: all that are not destroyed */
+    bool any_state;       /* destroyed ones too */
     size_t prefix_digits; /* of the id, with their value */
     uint64_t prefix;
     uint64_t after; /* creation number */
@@ -81,15 +129,14 @@ struct found_vm {
  */
 size_t front_find_vms(const struct slice_state *s, const struct vm_query *q, struct found_vm **out);
 
-/* A read needs the owner; without one the call is refused here. */
-struct owner *front_owner(struct front *f, struct rpc_call *call);
 /* The region's entry, or the call is refused with the nearest one as a hint. */
 const struct catalog_region *front_region(struct front *f, struct rpc_call *call, const char *code);
-/* The VM that an id or a unique prefix means, or the call is refused. */
-bool front_vm(struct front *f, struct rpc_call *call, const char *text, struct vm *out);
-
-/* Who the call's connection speaks for; nobody when it has no token. */
-const struct gate_peer *front_peer(const struct rpc_call *call);
+/* Both clocks, now. */
+struct owner_now front_clocks(void);
+/* Who the call's connection speaks for: the user; never NULL. */
+const struct gate_peer *front_user(const struct rpc_call *call);
+/* Its token, to be shown to owners; NULL: none. */
+const char *front_token(const struct rpc_call *call);
 /* "too many WHAT are under way at this edge" */
 void front_refuse_overloaded(struct rpc_call *call, const char *what);
 
@@ -101,12 +148,37 @@ void front_launch_turn(struct front *f, struct owner_now now);
 /* Ends every launch as it stands. */
 void front_launch_abandon(struct front *f, struct owner_now now);
 
+void front_launch_not_sent(struct front *f, uint64_t ticket, struct owner_now now);
+void front_launch_lost(struct front *f, uint64_t ticket, struct owner_now now);
+
 void front_regions(struct front *f, struct rpc_call *call);
-void front_list(struct front *f, struct rpc_call *call);
-void front_status(struct front *f, struct rpc_call *call);
-void front_watch(struct front *f, struct rpc_call *call);
+
+/* front_query.c: lists and look-ups that may need every slice's owner. */
+void front_list(struct front *f, struct rpc_call *call, struct owner_now now);
+void front_status(struct front *f, struct rpc_call *call, struct owner_now now);
+void front_destroy_vm(struct front *f, struct rpc_call *call, struct owner_now now);
+void front_query_abandon(struct front *f);
+/* The VM is known: destroys it. */
+void front_destroy_begin(struct front *f, struct rpc_call *call, uint64_t vm, struct owner_now now);
+
+/* front_sweep.c */
+void front_sweep_turn(struct front *f, struct owner_now now);
+void front_sweep_answer(struct front *f, const struct owner_answer *answer, struct owner_now now);
+void front_sweep_not_sent(struct front *f, uint64_t ticket, struct owner_now now);
+void front_sweep_lost(struct front *f, uint64_t ticket, struct owner_now now);
+
+/* front_slice.c: the Slice service. */
+void front_present(struct front *f, struct rpc_call *call, struct owner_now now);
+void front_slice_call(struct front *f, struct rpc_call *call, struct owner_now now);
+void front_served_answer(struct front *f, const struct owner_answer *answer);
+void front_served_abandon(struct front *f);
+void front_replay(struct front *f, struct rpc_call *call);
+void front_machines(struct front *f, struct rpc_call *call);
+void front_slice_list(struct front *f, struct rpc_call *call);
+
+void front_watch(struct front *f, struct rpc_call *call, struct owner_now now);
 void front_watch_end(struct front *f, struct watcher *w, enum fly_status status, const char *text);
 /* Sends what watchers have not seen. */
-void front_watch_turn(struct front *f);
+void front_watch_turn(struct front *f, struct owner_now now);
 
 #endif

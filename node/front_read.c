@@ -1,6 +1,6 @@
 /*
- * front_read - the edge's reads: regions, list, status, and what people's words mean (a region's
- * code, a VM's id or prefix).
+ * front_read - reads that need nobody else: regions, what a region's code means, and the VMs of the
+ * slice that is hosted here.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include "proto/base/check.h"
 #include "proto/base/id.h"
 
-enum { PLACES_MAX = 1024, AMBIGUOUS_MAX = 4 };
+enum { PLACES_MAX = 1024 };
 
 const struct catalog_region *front_region(struct front *f, struct rpc_call *call, const char *code)
 {
@@ -88,14 +88,7 @@ static bool id_starts_with(uint64_t id, size_t digits, uint64_t value)
     return digits == 0 || id >> 5 * (VMID_DIGITS - digits) == value;
 }
 
-static bool parse_prefix(const char *text, size_t *digits, uint64_t *value)
-{
-    *digits = strlen(text);
-    *value = 0;
-    return *digits == 0 || (*digits <= VMID_DIGITS && fly_crockford_decode(text, *digits, value));
-}
-
-/* --- List --- */
+/* --- the VMs of the slice here --- */
 
 static bool vm_matches(const struct vm_query *q, const struct slice_record *r)
 {
@@ -106,7 +99,7 @@ static bool vm_matches(const struct vm_query *q, const struct slice_record *r)
     if (q->region[0] != '\0' && strcmp(r->region, q->region) != 0) {
         return false;
     }
-    return q->state != 0 ? r->state == q->state : r->state != VM_DESTROYED;
+    return q->any_state || (q->state != 0 ? r->state == q->state : r->state != VM_DESTROYED);
 }
 
 static int by_number(const void *a, const void *b)
@@ -116,8 +109,24 @@ static int by_number(const void *a, const void *b)
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
+static size_t find_one(const struct slice_state *s, const struct vm_query *q, struct found_vm **out)
+{
+    uint32_t slot = slice_vm_find(s, q->prefix);
+    bool there = slot != SLICE_NONE && vm_matches(q, slice_record_at(s, slot));
+
+    *out = calloc(1, sizeof **out);
+    FLY_CHECK(*out != NULL);
+    if (there) {
+        **out = (struct found_vm){.number = slice_record_at(s, slot)->number, .slot = slot};
+    }
+    return there;
+}
+
 size_t front_find_vms(const struct slice_state *s, const struct vm_query *q, struct found_vm **out)
 {
+    if (q->prefix_digits == VMID_DIGITS) {
+        return find_one(s, q, out);
+    }
     struct found_vm *found = calloc((size_t)slice_record_slots(s) + 1, sizeof *found);
     size_t count = 0;
 
@@ -131,140 +140,4 @@ size_t front_find_vms(const struct slice_state *s, const struct vm_query *q, str
     qsort(found, count, sizeof *found, by_number);
     *out = found;
     return count;
-}
-
-static void reply_list(struct owner *owner, struct rpc_call *call, const struct found_vm *found,
-                       size_t count, uint32_t limit)
-{
-    size_t shown = count < limit ? count : limit;
-    struct vm_message *vms = calloc(shown + 1, sizeof *vms);
-    Fly__V1__Vm **pointers = calloc(shown + 1, sizeof *pointers);
-    Fly__V1__ListReply reply = FLY__V1__LIST_REPLY__INIT;
-
-    FLY_CHECK(vms != NULL && pointers != NULL);
-    for (size_t i = 0; i < shown; i++) {
-        struct vm vm;
-        FLY_CHECK(owner_vm_at(owner, found[i].slot, &vm));
-        vm_message_fill(&vms[i], &vm);
-        pointers[i] = &vms[i].pb;
-    }
-    reply.n_vms = shown;
-    reply.vms = pointers;
-    reply.next = count > shown ? found[shown - 1].number : 0;
-    rpc_call_reply(call, &reply.base);
-    free(pointers);
-    free(vms);
-}
-
-void front_list(struct front *f, struct rpc_call *call)
-{
-    const Fly__V1__ListRequest *request = (const Fly__V1__ListRequest *)rpc_call_request(call);
-    struct vm_query q = {
-        .region = "", .state = (enum vm_state)request->state, .after = request->after};
-    uint32_t limit = request->limit == 0               ? FRONT_LIST_DEFAULT
-                     : request->limit > FRONT_LIST_MAX ? FRONT_LIST_MAX
-                                                       : request->limit;
-    struct owner *owner = front_owner(f, call);
-
-    if (owner == NULL) {
-        return;
-    }
-    if (request->region[0] != '\0') {
-        const struct catalog_region *region = front_region(f, call, request->region);
-        if (region == NULL) {
-            return;
-        }
-        q.region = region->code;
-    }
-    if (!parse_prefix(request->id_prefix, &q.prefix_digits, &q.prefix)) {
-        struct refusal r;
-        refusal_set(&r, FLY_INVALID_ARGUMENT, FLY__V1__REASON__REASON_INVALID_SPEC, false,
-                    "'%.16s' does not begin a VM's id", request->id_prefix);
-        refusal_send(call, &r);
-        return;
-    }
-    struct found_vm *found = NULL;
-    size_t count = front_find_vms(owner_state(owner), &q, &found);
-    reply_list(owner, call, found, count, limit);
-    free(found);
-}
-
-/* --- one VM --- */
-
-static void refuse_vm(struct rpc_call *call, const char *text, const uint64_t *matches,
-                      size_t count)
-{
-    struct refusal r;
-    size_t at = 0;
-
-    if (count == 0) {
-        refusal_set(&r, FLY_NOT_FOUND, FLY__V1__REASON__REASON_NOT_FOUND, false,
-                    "no VM's id begins with '%.16s'", text);
-        (void)fly_copy_string(r.hint, sizeof r.hint, "`flyrpc list` shows them");
-        refusal_send(call, &r);
-        return;
-    }
-    refusal_set(&r, FLY_INVALID_ARGUMENT, FLY__V1__REASON__REASON_NOT_FOUND, false,
-                "'%.16s' begins the ids of several VMs", text);
-    at = (size_t)snprintf(r.hint, sizeof r.hint, "among them:");
-    for (size_t i = 0; i < count && i < AMBIGUOUS_MAX; i++) {
-        char id[VMID_TEXT_SIZE];
-        vmid_format(matches[i], id);
-        at += (size_t)snprintf(r.hint + at, sizeof r.hint - at, " %s", id);
-    }
-    refusal_send(call, &r);
-}
-
-bool front_vm(struct front *f, struct rpc_call *call, const char *text, struct vm *out)
-{
-    struct owner *owner = front_owner(f, call);
-    uint64_t matches[AMBIGUOUS_MAX] = {0};
-    size_t digits = 0;
-    uint64_t prefix = 0;
-    size_t count = 0;
-    uint32_t match = SLICE_NONE;
-
-    if (owner == NULL) {
-        return false;
-    }
-    const struct slice_state *s = owner_state(owner);
-    if (!parse_prefix(text, &digits, &prefix) || digits == 0) {
-        refuse_vm(call, text, matches, 0);
-        return false;
-    }
-    if (digits == VMID_DIGITS) {
-        match = slice_vm_find(s, prefix);
-        count = match != SLICE_NONE;
-    } else {
-        for (uint32_t slot = 0; slot < slice_record_slots(s); slot++) {
-            const struct slice_record *r = slice_record_at(s, slot);
-            if (r->kind == RECORD_VM && id_starts_with(r->vm, digits, prefix)) {
-                if (count < AMBIGUOUS_MAX) {
-                    matches[count] = r->vm;
-                }
-                match = slot;
-                count++;
-            }
-        }
-    }
-    if (count != 1) {
-        refuse_vm(call, text, matches, count);
-        return false;
-    }
-    FLY_CHECK(owner_vm_at(owner, match, out));
-    return true;
-}
-
-void front_status(struct front *f, struct rpc_call *call)
-{
-    const Fly__V1__StatusRequest *q = (const Fly__V1__StatusRequest *)rpc_call_request(call);
-    Fly__V1__StatusReply reply = FLY__V1__STATUS_REPLY__INIT;
-    struct vm_message message;
-    struct vm vm;
-
-    if (front_vm(f, call, q->vm, &vm)) {
-        vm_message_fill(&message, &vm);
-        reply.vm = &message.pb;
-        rpc_call_reply(call, &reply.base);
-    }
 }

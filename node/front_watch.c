@@ -1,22 +1,36 @@
 /*
- * front_watch - a watch is a stream that follows the owner's numbered events (DESIGN 6).
+ * front_watch - a watch is a stream of replies that follows every slice's numbered events (DESIGN
+ * 6).
  *
- * A watcher stands before one seq and gets every event from there on, in order, or is told `reset`
- * with what lives now. It is never skipped: one that does not read is blocked until it does, and
- * when retention has passed it by, it is reset and told so.
+ * In each slice a watcher stands before one seq and gets every event from there on, in order, or is
+ * told `reset` with what lives now. It is never skipped: one that does not read is blocked until it
+ * does. Events come from this node's ring; what is older is asked of the slice's owner, and when
+ * its retention has passed the watcher by too, it is reset and told so.
+ *
+ *   WAIT ──known──▶ LIVE ◀──caught up── CATCHUP ──below──▶ RESET ──told all──▶ LIVE
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "node/front_parts.h"
+#include "node/slice_wire.h"
 #include "proto/base/check.h"
+#include "proto/wire/cursors.h"
+
+enum { WATCH_CALL_MS = 1500, CATCHUP_LIMIT = WATCH_BATCH_MAX };
+
+/* The question of a watcher to an owner: which watcher, which of its slices. */
+enum { QUESTION_BITS = 8 };
+
+_Static_assert(CURSORS_MAX <= 1 << QUESTION_BITS, "a slice's place fits a question");
 
 static void watcher_free(struct front *f, struct watcher *w)
 {
     fly_list_drop(&w->link);
     f->watcher_count--;
     rpc_call_set_user(w->call, NULL);
+    free(w->slices);
     free(w);
 }
 
@@ -44,55 +58,30 @@ void front_writable(struct front *f, struct rpc_call *call)
     }
 }
 
-static void start_reset(struct watcher *w, const char *reason)
+static struct watch_slice *slice_of(struct watcher *w, uint32_t tag)
 {
-    w->reset = true;
-    w->reset_after = 0;
-    w->next = 0;
-    (void)fly_copy_string(w->reset_reason, sizeof w->reset_reason, reason);
+    for (uint32_t i = 0; i < w->slice_count; i++) {
+        if (w->slices[i].tag == tag) {
+            return &w->slices[i];
+        }
+    }
+    if (w->slice_count == CURSORS_MAX) {
+        return NULL;
+    }
+    struct watch_slice *ws = &w->slices[w->slice_count++];
+    *ws = (struct watch_slice){.tag = tag, .mode = WATCH_WAIT, .waited = w->begun};
+    return ws;
 }
 
-/* Places the watcher behind the cursor, or before a reset. False: the cursor is not one. */
-static bool place_watcher(struct watcher *w, struct owner *owner, const char *since)
-{
-    const struct slice_totals *sum = slice_totals(owner_state(owner));
-    uint64_t first = 0;
-    uint64_t last = 0;
-    uint32_t tag = 0;
-    uint64_t incarnation = 0;
-    uint64_t seq = 0;
-
-    owner_events_range(owner, &first, &last);
-    w->next = last + 1;
-    if (since[0] == '\0') {
-        return true;
-    }
-    if (!cursor_parse(since, &tag, &incarnation, &seq)) {
-        return false;
-    }
-    if (tag != sum->tag) {
-        start_reset(w, "the cursor is of a slice that is not here");
-    } else if (incarnation != sum->incarnation) {
-        start_reset(w, "the slice was founded anew since the cursor");
-    } else if (seq > last) {
-        start_reset(w, "the slice has fewer events than the cursor counts: some were lost");
-    } else if (seq + 1 < first) {
-        start_reset(w, "the events after the cursor are no longer kept");
-    } else {
-        w->next = seq + 1;
-    }
-    return true;
-}
-
-void front_watch(struct front *f, struct rpc_call *call)
+void front_watch(struct front *f, struct rpc_call *call, struct owner_now now)
 {
     const Fly__V1__WatchRequest *q = (const Fly__V1__WatchRequest *)rpc_call_request(call);
     const struct catalog_region *region = NULL;
-    struct owner *owner = front_owner(f, call);
+    struct cursors since;
     struct refusal r;
 
-    if (owner == NULL ||
-        (q->region[0] != '\0' && (region = front_region(f, call, q->region)) == NULL)) {
+    (void)now;
+    if (q->region[0] != '\0' && (region = front_region(f, call, q->region)) == NULL) {
         return;
     }
     if (f->watcher_count == FRONT_WATCHERS_MAX) {
@@ -101,24 +90,35 @@ void front_watch(struct front *f, struct rpc_call *call)
         refusal_send(call, &r);
         return;
     }
-    struct watcher *w = calloc(1, sizeof *w);
-    FLY_CHECK(w != NULL);
-    w->call = call;
-    if (region != NULL) {
-        (void)fly_copy_string(w->region, sizeof w->region, region->code);
-    }
-    if (!place_watcher(w, owner, q->since)) {
-        free(w);
+    since.count = 0;
+    if (q->since[0] != '\0' && !cursors_parse(q->since, &since)) {
         refusal_set(&r, FLY_INVALID_ARGUMENT, FLY__V1__REASON__REASON_CURSOR_INVALID, false,
                     "'%.64s' is not a cursor slice:incarnation:seq", q->since);
         (void)fly_copy_string(r.hint, sizeof r.hint, "give it as `flyrpc watch` printed it");
         refusal_send(call, &r);
         return;
     }
+    struct watcher *w = calloc(1, sizeof *w);
+    FLY_CHECK(w != NULL);
+    w->call = call;
+    w->id = ++f->watcher_next_id;
+    w->slices = calloc(CURSORS_MAX, sizeof *w->slices);
+    FLY_CHECK(w->slices != NULL);
+    if (region != NULL) {
+        (void)fly_copy_string(w->region, sizeof w->region, region->code);
+    }
+    for (uint32_t i = 0; i < since.count; i++) {
+        struct watch_slice *ws = slice_of(w, since.at[i].slice);
+        ws->incarnation = since.at[i].incarnation;
+        ws->next = since.at[i].seq + 1;
+    }
+    w->from_now = since.count == 0;
     fly_list_append(&f->watchers, &w->link);
     f->watcher_count++;
     rpc_call_set_user(call, w);
 }
+
+/* --- messages --- */
 
 /* False: not taken now (blocked) or never (the caller is gone; on_cancel will follow). */
 static bool send_message(struct watcher *w, Fly__V1__WatchReply *reply)
@@ -127,19 +127,100 @@ static bool send_message(struct watcher *w, Fly__V1__WatchReply *reply)
     return !w->blocked;
 }
 
-static void cursor_of(struct owner *owner, uint64_t seq, char out[static CURSOR_TEXT_SIZE])
+/* Where the watcher stands in all slices, with `ws` at `next` of `incarnation`. */
+static void cursor_of(const struct watcher *w, const struct watch_slice *ws, uint64_t incarnation,
+                      uint64_t next, char out[static CURSORS_TEXT_SIZE])
 {
-    const struct slice_totals *sum = slice_totals(owner_state(owner));
+    struct cursors all = {.count = 0};
 
-    cursor_format(sum->tag, sum->incarnation, seq, out);
+    for (uint32_t i = 0; i < w->slice_count; i++) {
+        const struct watch_slice *at = &w->slices[i];
+        uint64_t in = at == ws ? incarnation : at->incarnation;
+        uint64_t seq = at == ws ? next : at->next;
+        if (in != 0) {
+            (void)cursors_put(&all,
+                              (struct cursor){.slice = at->tag, .incarnation = in, .seq = seq - 1});
+        }
+    }
+    (void)cursors_format(&all, out);
 }
 
-/* --- reset: what lives now, in parts --- */
-
-static void send_reset(struct watcher *w, struct owner *owner)
+/* Sends events[count] of one slice; the watcher stands before `next` then. */
+static bool send_events(struct watcher *w, struct watch_slice *ws, struct event_message_pb *events,
+                        size_t count, uint64_t next)
 {
+    Fly__V1__Event *pointers[WATCH_BATCH_MAX];
+    Fly__V1__WatchReply reply = FLY__V1__WATCH_REPLY__INIT;
+    char cursor[CURSORS_TEXT_SIZE];
+
+    for (size_t i = 0; i < count; i++) {
+        pointers[i] = &events[i].pb;
+    }
+    cursor_of(w, ws, ws->incarnation, next, cursor);
+    reply.n_events = count;
+    reply.events = pointers;
+    reply.cursor = cursor;
+    if (count == 0 || send_message(w, &reply)) {
+        ws->next = next;
+        return true;
+    }
+    return false;
+}
+
+static bool wanted(const struct watcher *w, const struct event *e)
+{
+    return w->region[0] == '\0' || strcmp(w->region, e->region) == 0;
+}
+
+static void start_reset(struct watch_slice *ws, const char *reason)
+{
+    ws->mode = WATCH_RESET;
+    ws->reset_after = 0;
+    ws->reset_next = 0;
+    ws->reason = reason;
+}
+
+/* A part of what lives now. `last`: no more follows. */
+static void send_reset(struct watcher *w, struct watch_slice *ws, uint64_t incarnation,
+                       uint64_t seq, Fly__V1__Vm **vms, size_t count, uint64_t after, bool last)
+{
+    Fly__V1__WatchReply reply = FLY__V1__WATCH_REPLY__INIT;
+    char cursor[CURSORS_TEXT_SIZE];
+    char reason[160];
+    char slice[SLICE_TEXT_SIZE];
+
+    if (ws->reset_next == 0 || ws->reset_incarnation != incarnation) {
+        ws->reset_incarnation = incarnation;
+        ws->reset_next = seq + 1; /* what changes while the parts go out is told again as events */
+    }
+    slice_format(ws->tag, slice);
+    (void)snprintf(reason, sizeof reason, "slice %s: %s", slice, ws->reason);
+    reply.reset = true;
+    reply.reset_reason = reason;
+    reply.n_vms = count;
+    reply.vms = vms;
+    if (last) { /* only who has seen all parts may go on from here */
+        cursor_of(w, ws, ws->reset_incarnation, ws->reset_next, cursor);
+        reply.cursor = cursor;
+    }
+    if (!send_message(w, &reply)) {
+        return;
+    }
+    ws->reset_after = after;
+    if (last) {
+        ws->incarnation = ws->reset_incarnation;
+        ws->next = ws->reset_next;
+        ws->mode = WATCH_WAIT;
+    }
+}
+
+/* --- the slice that is hosted here --- */
+
+static void reset_here(struct watcher *w, struct watch_slice *ws, struct owner *owner)
+{
+    const struct slice_totals *sum = slice_totals(owner_state(owner));
     const struct vm_query query = {
-        .region = w->region, .state = VM_STARTED, .after = w->reset_after};
+        .region = w->region, .state = VM_STARTED, .after = ws->reset_after};
     struct vm_message *vms = calloc(WATCH_BATCH_MAX, sizeof *vms);
     Fly__V1__Vm *pointers[WATCH_BATCH_MAX];
     struct found_vm *live = NULL;
@@ -147,92 +228,243 @@ static void send_reset(struct watcher *w, struct owner *owner)
     size_t shown = 0;
 
     FLY_CHECK(vms != NULL);
-    if (w->next == 0) { /* what changes while the parts go out is told again as events */
-        w->next = slice_totals(owner_state(owner))->seq + 1;
-    }
     for (; shown < count && shown < WATCH_BATCH_MAX; shown++) {
         struct vm vm;
         FLY_CHECK(owner_vm_at(owner, live[shown].slot, &vm));
         vm_message_fill(&vms[shown], &vm);
         pointers[shown] = &vms[shown].pb;
     }
-    Fly__V1__WatchReply reply = FLY__V1__WATCH_REPLY__INIT;
-    reply.reset = true;
-    reply.reset_reason = w->reset_reason;
-    reply.n_vms = shown;
-    reply.vms = pointers;
-    char cursor[CURSOR_TEXT_SIZE];
-    cursor_of(owner, w->next - 1, cursor);
-    if (shown == count) { /* only who has seen all parts may go on from here */
-        reply.cursor = cursor;
-    }
-    if (send_message(w, &reply)) {
-        w->reset_after = shown > 0 ? live[shown - 1].number : w->reset_after;
-        w->reset = shown < count;
-    }
+    send_reset(w, ws, sum->incarnation, sum->seq, pointers, shown,
+               shown > 0 ? live[shown - 1].number : ws->reset_after, shown == count);
     free(vms);
     free(live);
 }
 
-/* --- events --- */
+/* --- other nodes' slices: the owner is asked --- */
 
-static void send_events(struct watcher *w, struct owner *owner, uint64_t last)
+static struct watch_slice *question_of(struct front *f, uint64_t context, struct watcher **out)
 {
-    struct event_message_pb *events = calloc(WATCH_BATCH_MAX, sizeof *events);
-    Fly__V1__Event *pointers[WATCH_BATCH_MAX];
-    Fly__V1__WatchReply reply = FLY__V1__WATCH_REPLY__INIT;
-    uint64_t seq = w->next;
-    size_t count = 0;
+    uint64_t id = context >> QUESTION_BITS;
+    uint32_t place = (uint32_t)(context & ((1u << QUESTION_BITS) - 1));
 
-    FLY_CHECK(events != NULL);
-    for (; seq <= last && count < WATCH_BATCH_MAX; seq++) {
-        struct event e;
-        FLY_CHECK(owner_event(owner, seq, &e));
-        if (w->region[0] == '\0' || strcmp(w->region, e.region) == 0) {
-            event_message_fill(&events[count], &e);
-            pointers[count] = &events[count].pb;
-            count++;
+    for (struct fly_list *at = f->watchers.next; at != &f->watchers; at = at->next) {
+        struct watcher *w = FLY_CONTAINER(at, struct watcher, link);
+        if (w->id == id) {
+            *out = w;
+            w->slices[place].asking = false;
+            return &w->slices[place];
         }
     }
-    char cursor[CURSOR_TEXT_SIZE];
-    cursor_of(owner, seq - 1, cursor);
-    reply.n_events = count;
-    reply.events = pointers;
-    reply.cursor = cursor;
-    if (count == 0 || send_message(w, &reply)) {
-        w->next = seq;
-    }
-    free(events);
+    return NULL;
 }
 
-static void feed(struct watcher *w, struct owner *owner)
+static bool ask(struct front *f, const struct watcher *w, struct watch_slice *ws,
+                const struct rpc_method *method, const ProtobufCMessage *request, links_done *done,
+                int64_t now_ms)
+{
+    const struct gossip_member *owner = directory_owner(f->config.directory, ws->tag);
+    uint64_t context = w->id << QUESTION_BITS | (uint64_t)(ws - w->slices);
+
+    ws->asking = f->config.links != NULL && owner != NULL && !owner->self &&
+                 links_call(f->config.links, &owner->credential.id, method, request, WATCH_CALL_MS,
+                            now_ms, done, f, context) == FLY_OK;
+    return ws->asking;
+}
+
+static void replayed(void *user, uint64_t context, struct rpc_reply *reply)
+{
+    struct front *f = user;
+    struct watcher *w = NULL;
+    struct watch_slice *ws = question_of(f, context, &w);
+    const Fly__V1__ReplayReply *r = (const Fly__V1__ReplayReply *)reply->message;
+    struct event_message message;
+    struct fly_error error;
+
+    if (ws == NULL || reply->status != FLY_OK || ws->mode != WATCH_CATCHUP) {
+        rpc_reply_fini(reply); /* asked again at the next turn */
+        return;
+    }
+    if (r->incarnation != ws->incarnation) {
+        start_reset(ws, "it was founded anew since the cursor");
+    } else if (r->below) {
+        start_reset(ws, "the events after the cursor are no longer kept");
+    } else if (r->last + 1 < ws->next) {
+        start_reset(ws, "it has fewer events than the cursor counts: some were lost");
+    } else if (r->events.len > 0 &&
+               event_message_decode(r->events.data, r->events.len, &message, &error) == FLY_OK &&
+               message.slice == ws->tag && message.incarnation == ws->incarnation &&
+               message.from == ws->next && message.to - message.from < WATCH_BATCH_MAX) {
+        struct event_message_pb *events = calloc(WATCH_BATCH_MAX, sizeof *events);
+        struct event e;
+        size_t count = 0;
+        FLY_CHECK(events != NULL);
+        while (event_message_next(&message, &e)) {
+            if (wanted(w, &e)) {
+                event_message_fill(&events[count++], &e);
+            }
+        }
+        if (!w->blocked) {
+            (void)send_events(w, ws, events, count, message.to + 1);
+        }
+        free(events);
+        ws->mode = WATCH_WAIT;
+    } else {
+        ws->mode = WATCH_WAIT; /* the ring may have it by now */
+    }
+    rpc_reply_fini(reply);
+}
+
+static void ask_catchup(struct front *f, struct watcher *w, struct watch_slice *ws, int64_t now_ms)
+{
+    Fly__V1__ReplayRequest q = FLY__V1__REPLAY_REQUEST__INIT;
+
+    q.slice = ws->tag;
+    q.incarnation = ws->incarnation;
+    q.from = ws->next;
+    q.limit = CATCHUP_LIMIT;
+    (void)ask(f, w, ws, &rpc_slice_replay, &q.base, replayed, now_ms);
+}
+
+static void listed(void *user, uint64_t context, struct rpc_reply *reply)
+{
+    struct front *f = user;
+    struct watcher *w = NULL;
+    struct watch_slice *ws = question_of(f, context, &w);
+    const Fly__V1__SliceListReply *r = (const Fly__V1__SliceListReply *)reply->message;
+
+    if (ws == NULL || reply->status != FLY_OK || ws->mode != WATCH_RESET || w->blocked) {
+        rpc_reply_fini(reply);
+        return;
+    }
+    if (ws->reset_next != 0 && ws->reset_incarnation != r->incarnation) {
+        start_reset(ws, "it was founded anew");
+    } else {
+        uint64_t after = ws->reset_after;
+        struct vm vm;
+        struct fly_error error;
+        for (size_t i = 0; i < r->n_vms; i++) {
+            after =
+                vm_read(r->vms[i], &vm, &error) == FLY_OK && vm.number > after ? vm.number : after;
+        }
+        send_reset(w, ws, r->incarnation, r->seq, r->vms, r->n_vms, after, r->next == 0);
+    }
+    rpc_reply_fini(reply);
+}
+
+static void ask_reset(struct front *f, struct watcher *w, struct watch_slice *ws, int64_t now_ms)
+{
+    Fly__V1__SliceListRequest q = FLY__V1__SLICE_LIST_REQUEST__INIT;
+
+    q.slice = ws->tag;
+    q.region = w->region;
+    q.state = FLY__V1__VM_STATE__VM_STATE_STARTED;
+    q.after = ws->reset_after;
+    q.limit = WATCH_BATCH_MAX;
+    (void)ask(f, w, ws, &rpc_slice_list, &q.base, listed, now_ms);
+}
+
+/* --- turns --- */
+
+/* Where the watcher stands against this node's ring. */
+static void place(const struct watcher *w, struct watch_slice *ws, const struct stream *st,
+                  int64_t now_ms)
 {
     uint64_t first = 0;
     uint64_t last = 0;
 
-    owner_events_range(owner, &first, &last);
-    while (!w->blocked && (w->reset || w->next <= last)) {
-        if (!w->reset && w->next < first) {
-            start_reset(w, "this watcher read too slowly: events have passed it by");
+    if (st->incarnation == 0) {
+        ws->waited = true; /* nothing was heard of it yet */
+        return;
+    }
+    stream_range(st, &first, &last);
+    if (ws->incarnation == 0) { /* "now" began before the ring did for who has waited for it */
+        ws->incarnation = st->incarnation;
+        ws->next = !w->from_now ? 1 : ws->waited ? first : last + 1;
+    }
+    if (ws->incarnation != st->incarnation) {
+        start_reset(ws, "it was founded anew since the cursor");
+    } else if (ws->next > last + 1) {
+        if (stream_live(st, now_ms)) {
+            start_reset(ws, "it has fewer events than the cursor counts: some were lost");
         }
-        if (w->reset) {
-            send_reset(w, owner);
-        } else {
-            send_events(w, owner, last);
-        }
+    } else if (ws->next >= first) {
+        ws->mode = WATCH_LIVE;
+    } else if (st->local) {
+        start_reset(ws, "the events after the cursor are no longer kept");
+    } else {
+        ws->mode = WATCH_CATCHUP;
     }
 }
 
-void front_watch_turn(struct front *f)
+static void send_live(struct watcher *w, struct watch_slice *ws, const struct stream *st)
 {
-    struct owner *owner = host_owner(f->host);
+    struct event_message_pb *events = NULL;
+    uint64_t first = 0;
+    uint64_t last = 0;
 
-    if (owner == NULL) {
+    stream_range(st, &first, &last);
+    if (ws->incarnation != st->incarnation || ws->next < first || ws->next > last + 1) {
+        ws->mode = WATCH_WAIT;
         return;
     }
+    if (ws->next > last) {
+        return;
+    }
+    events = calloc(WATCH_BATCH_MAX, sizeof *events);
+    FLY_CHECK(events != NULL);
+    while (!w->blocked && ws->next <= last) {
+        uint64_t seq = ws->next;
+        size_t count = 0;
+        for (; seq <= last && count < WATCH_BATCH_MAX; seq++) {
+            struct event e;
+            FLY_CHECK(stream_event(st, seq, &e));
+            if (wanted(w, &e)) {
+                event_message_fill(&events[count++], &e);
+            }
+        }
+        (void)send_events(w, ws, events, count, seq);
+    }
+    free(events);
+}
+
+static void feed_slice(struct front *f, struct watcher *w, struct watch_slice *ws,
+                       const struct stream *st, int64_t now_ms)
+{
+    struct owner *owner = st->local && f->host != NULL ? host_owner(f->host) : NULL;
+
+    if (ws->asking || (st->local && owner == NULL)) {
+        return;
+    }
+    if (ws->mode == WATCH_WAIT) {
+        place(w, ws, st, now_ms);
+    }
+    while (ws->mode == WATCH_RESET && owner != NULL && !w->blocked) {
+        reset_here(w, ws, owner);
+    }
+    if (ws->mode == WATCH_WAIT) {
+        place(w, ws, st, now_ms);
+    }
+    if (ws->mode == WATCH_LIVE) {
+        send_live(w, ws, st);
+    } else if (ws->mode == WATCH_CATCHUP) {
+        ask_catchup(f, w, ws, now_ms);
+    } else if (ws->mode == WATCH_RESET && owner == NULL) {
+        ask_reset(f, w, ws, now_ms);
+    }
+}
+
+void front_watch_turn(struct front *f, struct owner_now now)
+{
     for (struct fly_list *at = f->watchers.next; at != &f->watchers;) {
         struct watcher *w = FLY_CONTAINER(at, struct watcher, link);
         at = at->next;
-        feed(w, owner);
+        for (uint32_t i = 0; i < streams_count(f->config.streams) && !w->blocked; i++) {
+            struct stream *st = streams_at(f->config.streams, i);
+            struct watch_slice *ws = st->forgotten ? NULL : slice_of(w, st->tag);
+            if (ws != NULL) {
+                feed_slice(f, w, ws, st, now.boot_ms);
+            }
+        }
+        w->begun = true;
     }
 }

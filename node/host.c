@@ -30,6 +30,7 @@ struct host {
     uv_timer_t reopen;
     int64_t reopen_ms; /* pause before the next opening; 0 once the slice is ready */
     bool reopening;    /* after a failure */
+    bool founded;      /* the log was empty when this process opened it */
     uint64_t recoveries;
     uint64_t failures;
     int64_t look_ms; /* when to look at the disk's silence again; INT64_MAX: nothing is under way */
@@ -145,6 +146,7 @@ static void on_lead(void *user, uint64_t term)
     struct host *h = user;
 
     if (!h->dead) {
+        h->founded |= slice_totals(owner_state(h->owner))->tag == 0;
         owner_lead(h->owner, term, random_u64(), read_clocks());
     }
 }
@@ -211,25 +213,8 @@ static enum fly_status on_restore(void *user, const uint8_t *data, size_t size,
     if (status != FLY_OK) {
         return status;
     }
-    const struct slice_totals *sum = slice_totals(state);
-    for (uint32_t slot = 0; slot < slice_machine_slots(state); slot++) {
-        const struct slice_machine *m = slice_machine_at(state, slot);
-        struct event e = {.slice = sum->tag,
-                          .incarnation = sum->incarnation,
-                          .seq = sum->seq,
-                          .type = EVENT_MACHINE_ADDED,
-                          .time_ms = sum->wall_ms,
-                          .cores = m->cores,
-                          .memory_bytes = m->memory_bytes,
-                          .machine_cores_free = m->cores - m->cores_used,
-                          .machine_memory_free_bytes = m->memory_bytes - m->memory_used_bytes};
-        if (m->name[0] != '\0') {
-            memcpy(e.machine, m->name, sizeof e.machine);
-            memcpy(e.region, m->region, sizeof e.region);
-            h->config.hooks.event(h->config.user, &e);
-        }
-    }
-    h->told = sum->seq;
+    h->config.hooks.restored(h->config.user, state);
+    h->told = slice_totals(state)->seq;
     return FLY_OK;
 }
 
@@ -440,6 +425,11 @@ int64_t host_deadline(const struct host *h)
     int64_t due_ms = h->owner != NULL ? owner_deadline(h->owner) : INT64_MAX;
 
     return h->look_ms < due_ms ? h->look_ms : due_ms;
+}
+
+bool host_founded(const struct host *h)
+{
+    return h->founded;
 }
 
 bool host_serving(const struct host *h)

@@ -21,8 +21,9 @@ struct host;
 struct host_hooks {
     /* An answer to a host_call. May call host_call. */
     void (*answer)(void *user, const struct owner_answer *answer);
-    /* An applied event, in order; also those of a replay, and for each machine of a snapshot an
-     * EVENT_MACHINE_ADDED of its present state. */
+    /* The state was read from a snapshot: what the log tells comes on top of it. */
+    void (*restored)(void *user, const struct slice_state *state);
+    /* An applied event, in order; also those of a replay. */
     void (*event)(void *user, const struct event *event);
     /* The slice leads: calls are decided from now on. Again after every recovery. */
     void (*ready)(void *user);
@@ -59,6 +60,8 @@ void host_call(struct host *h, const struct owner_call *call, struct owner_now n
 void host_turn(struct host *h, struct owner_now now);
 /* Boot ms of the next thing to do; INT64_MAX: none. */
 int64_t host_deadline(const struct host *h);
+/* The slice was founded by this process: it had no log before. */
+bool host_founded(const struct host *h);
 /* Leads, and its disk answers: what health says. */
 bool host_serving(const struct host *h);
 /* For reads; NULL while the slice is not ready. */

@@ -32,9 +32,11 @@ bool mailbox_post(struct mailbox *m, enum mail_lane lane, enum mail_kind kind, v
 
     (void)pthread_mutex_lock(&m->mutex);
     bool room = r->count < (kind == MAIL_HELLO ? r->max / 2 : r->max);
-    bool first =
-        m->lanes[MAIL_CONTROL].count + m->lanes[MAIL_FINISH].count + m->lanes[MAIL_START].count ==
-        0;
+    uint32_t waiting = 0;
+    for (unsigned i = 0; i < MAIL_LANES; i++) {
+        waiting += m->lanes[i].count;
+    }
+    bool first = waiting == 0;
     if (room) {
         r->items[(r->first + r->count) % r->max] = (struct mail){.kind = kind, .what = what};
         r->count++;
@@ -42,7 +44,8 @@ bool mailbox_post(struct mailbox *m, enum mail_lane lane, enum mail_kind kind, v
         m->shed++;
     }
     (void)pthread_mutex_unlock(&m->mutex);
-    FLY_CHECK(room || lane != MAIL_CONTROL || kind == MAIL_HELLO);
+    FLY_CHECK(room || lane == MAIL_FINISH || lane == MAIL_START || lane == MAIL_STREAM ||
+              kind == MAIL_HELLO);
     if (room && first) {
         FLY_CHECK(uv_async_send(&m->wake) == 0);
     }

@@ -2,8 +2,9 @@
  * mailbox - bounded lanes from nng's threads into the node's loop (DESIGN 8).
  *
  * CONTROL is sized to what can be under way and never full (FLY_CHECKed), but for HELLOs, which may
- * fill half of it; FINISH and START shed: post says no and the caller answers the call. Posting
- * wakes the loop once per empty-to-full edge. Shell: a mutex and a uv_async handle.
+ * fill half of it; FINISH and START shed: post says no and the caller answers the call; STREAM
+ * drops messages of the feed, whose gaps are repaired. Posting wakes the loop once per
+ * empty-to-full edge. Shell: a mutex and a uv_async handle.
  */
 #ifndef FLY_NODE_MAILBOX_H
 #define FLY_NODE_MAILBOX_H
@@ -12,13 +13,26 @@
 #include <stdint.h>
 #include <uv.h>
 
-enum mail_lane { MAIL_CONTROL = 0, MAIL_FINISH, MAIL_START, MAIL_LANES };
+enum mail_lane { MAIL_CONTROL = 0, MAIL_FINISH, MAIL_START, MAIL_STREAM, MAIL_LANES };
 
-enum mail_kind { MAIL_HELLO, MAIL_CALL, MAIL_CANCEL, MAIL_WRITABLE, MAIL_PEER_GONE };
+enum mail_kind {
+    MAIL_HELLO,
+    MAIL_CALL,
+    MAIL_CANCEL,
+    MAIL_WRITABLE,
+    MAIL_PEER_GONE,
+    MAIL_LINK_OPENED,
+    MAIL_LINK_FAILED,
+    MAIL_LINK_CLOSED,
+    MAIL_LINK_REPLY,
+    MAIL_FEED,
+    MAIL_MEMBERS,
+};
 
 struct mail {
     enum mail_kind kind;
-    void *what; /* struct rpc_hello *, rpc_call * (held for CANCEL and WRITABLE), or the peer */
+    void *what; /* as its kind says: rpc_hello, rpc_call (held for CANCEL and WRITABLE), peer,
+                   links.c's, node_cluster.c's */
 };
 
 struct mail_ring {

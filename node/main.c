@@ -1,5 +1,5 @@
 /*
- * flynode - the one daemon. Subcommands: dev, init, join, check, version.
+ * flynode - the one daemon. Subcommands: dev, init, join, run, check, version.
  */
 #include <argp.h>
 #include <stdio.h>
@@ -11,13 +11,7 @@
 #include "node/node.h"
 #include "proto/base/check.h"
 
-enum {
-    EXIT_USAGE = 64,
-    OPTION_REGIONS_FILE = 0x100,
-    OPTION_RPC,
-    OPTION_LOG_LEVEL,
-    OPTION_LOG_FORMAT
-};
+enum { EXIT_USAGE = 64, OPTION_FIRST = 0x100 };
 
 static void die(const struct fly_error *error)
 {
@@ -25,66 +19,66 @@ static void die(const struct fly_error *error)
     exit(EXIT_USAGE);
 }
 
-/* --- dev --- */
+/* --- dev and run: every flag is a setting of the same name --- */
 
-static const struct argp_option dev_options[] = {
-    {"state", 's', "DIR", 0, "state folder: keys and logs [.flylight/state]", 0},
-    {"machines", 'm', "FILE", 0, "machines, CSV [the shipped data/machines.csv]", 0},
-    {"regions-file", OPTION_REGIONS_FILE, "FILE", 0, "regions, CSV [the shipped data/regions.csv]",
-     0},
-    {"rpc", OPTION_RPC, "ADDR", 0, "listen here for RPC [tcp://127.0.0.1:7401]", 0},
-    {"log-level", OPTION_LOG_LEVEL, "LEVEL", 0, "error, warn, info or debug [info]", 0},
-    {"log-format", OPTION_LOG_FORMAT, "FORM", 0, "text or json [text]", 0},
-    {0},
+struct settings_args {
+    struct node_config *config;
+    const struct argp_option *options;
 };
 
-static error_t parse_dev(int key, char *value, struct argp_state *state)
-{
-    struct node_config *config = state->input;
-    struct fly_error error;
-    const char *name = NULL;
+#define SETTING(long_name, number, arg_name, text)                                                 \
+    {                                                                                              \
+        .name = (long_name), .key = (number), .arg = (arg_name), .doc = (text)                     \
+    }
+#define SETTING_LOG                                                                                \
+    SETTING("log-level", OPTION_FIRST, "LEVEL", "error, warn, info or debug [info]"),              \
+        SETTING("log-format", OPTION_FIRST + 1, "FORM", "text or json [text]")
+#define SETTING_REGIONS                                                                            \
+    SETTING("regions-file", OPTION_FIRST + 2, "FILE", "regions, CSV [the shipped data/regions.csv]")
 
-    switch (key) {
-    case 's':
-        name = "state";
-        break;
-    case 'm':
-        name = "machines";
-        break;
-    case OPTION_REGIONS_FILE:
-        name = "regions-file";
-        break;
-    case OPTION_RPC:
-        name = "rpc";
-        break;
-    case OPTION_LOG_LEVEL:
-        name = "log-level";
-        break;
-    case OPTION_LOG_FORMAT:
-        name = "log-format";
-        break;
-    case ARGP_KEY_ARG:
+static error_t parse_setting(int key, char *value, struct argp_state *state)
+{
+    struct settings_args *args = state->input;
+    struct fly_error error;
+
+    if (key == ARGP_KEY_ARG) {
         argp_error(state, "unexpected argument '%s'", value);
         return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
     }
-    if (config_set(config, name, value, &error) != FLY_OK) {
-        argp_error(state, "%s", error.text);
+    for (const struct argp_option *o = args->options; o->name != NULL; o++) {
+        if (o->key == key) {
+            if (config_set(args->config, o->name, value != NULL ? value : "on", &error) != FLY_OK) {
+                argp_error(state, "%s", error.text);
+            }
+            return 0;
+        }
     }
-    return 0;
+    return ARGP_ERR_UNKNOWN;
 }
+
+static void parse_settings(int argc, char **argv, struct node_config *config,
+                           const struct argp_option *options, const char *doc)
+{
+    const struct argp argp = {.options = options, .parser = parse_setting, .doc = doc};
+    struct settings_args args = {.config = config, .options = options};
+
+    (void)argp_parse(&argp, argc, argv, 0, NULL, &args);
+}
+
+#define PRECEDENCE                                                                                 \
+    "Every flag is also a setting of the environment (FLYNODE_STATE, FLYNODE_LOG_LEVEL, ...) and " \
+    "of the files $XDG_CONFIG_HOME/flylight/flynode.json and /etc/flylight/flynode.json. A flag "  \
+    "beats the environment, which beats a file."
 
 static int run_dev(int argc, char **argv)
 {
-    static const struct argp argp = {
-        .options = dev_options,
-        .parser = parse_dev,
-        .doc = "Runs peer, edge and slice in one process, on loopback, with its state in one "
-               "folder.\vEnvironment: FLYNODE_STATE, FLYNODE_MACHINES, FLYNODE_REGIONS_FILE, "
-               "FLYNODE_RPC, FLYNODE_LOG_LEVEL, FLYNODE_LOG_FORMAT. Files: "
-               "$XDG_CONFIG_HOME/flylight/flynode.json, /etc/flylight/flynode.json. A flag beats "
-               "the environment, which beats a file.",
+    static const struct argp_option options[] = {
+        SETTING("state", 's', "DIR", "state folder: keys and logs [.flylight/state]"),
+        SETTING("machines", 'm', "FILE", "machines, CSV [the shipped data/machines.csv]"),
+        SETTING_REGIONS,
+        SETTING("rpc", OPTION_FIRST + 3, "ADDR", "listen here for RPC [tcp://127.0.0.1:7401]"),
+        SETTING_LOG,
+        {0},
     };
     struct node_config config;
     struct fly_error error;
@@ -92,12 +86,54 @@ static int run_dev(int argc, char **argv)
     if (config_load(&config, &error) != FLY_OK) {
         die(&error);
     }
-    (void)argp_parse(&argp, argc, argv, 0, NULL, &config);
+    parse_settings(argc, argv, &config, options,
+                   "Runs peer, edge and slice in one process, on loopback, with its state in one "
+                   "folder.\v" PRECEDENCE);
     if (config_check(&config, &error) != FLY_OK) {
         die(&error);
     }
     fly_log_setup(config_log_level(&config), strcmp(config.log_format, "json") == 0);
     return node_run_dev(&config);
+}
+
+static int run_run(int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        SETTING("state", 's', "DIR", "state folder of `flynode init` or `flynode join`"),
+        SETTING("roles", OPTION_FIRST + 10, "ROLES", "peer, edge, dash [all it was admitted as]"),
+        SETTING("name", OPTION_FIRST + 11, "N", "this node's name [as it was admitted]"),
+        SETTING("region", OPTION_FIRST + 12, "R", "where this node stands [as init or join kept]"),
+        SETTING("rpc", OPTION_FIRST + 3, "ADDR", "RPC, address and port [127.0.0.1:7401]"),
+        SETTING("gossip", OPTION_FIRST + 13, "ADDR", "gossip, UDP [that address, port 7400]"),
+        SETTING("pub", OPTION_FIRST + 14, "ADDR", "event stream [that address, port 7402]"),
+        SETTING("advertise", OPTION_FIRST + 15, "ADDR", "others reach this node here"),
+        SETTING("join", OPTION_FIRST + 16, "ADDR", "gossip address of a member; may be repeated"),
+        SETTING("machines", 'm', "FILE", "machines that this peer brings, CSV"),
+        SETTING("share", OPTION_FIRST + 17, "K/N", "only the K-th of N equal parts of them"),
+        SETTING("regions", OPTION_FIRST + 18, "A,B", "only those in these regions"),
+        SETTING("host", OPTION_FIRST + 19, NULL, "bring the machine that this node runs on"),
+        SETTING("host-reserve", OPTION_FIRST + 20, "SIZE", "of it, kept back [see --help of docs]"),
+        SETTING("flush-interval", OPTION_FIRST + 21, "TIME", "events are sent so often [50ms]"),
+        SETTING("beacon", OPTION_FIRST + 22, "on|off", "find and be found by multicast [on]"),
+        SETTING_REGIONS,
+        SETTING_LOG,
+        {0},
+    };
+    static struct config_run run;
+    struct node_config config;
+    struct fly_error error;
+
+    if (config_load_run(&config, &error) != FLY_OK) {
+        die(&error);
+    }
+    parse_settings(argc, argv, &config, options,
+                   "Runs a node of a cluster that was made with `flynode init` and joined with "
+                   "`flynode join`.\v" PRECEDENCE);
+    if (config_check_run(&config, &run, &error) != FLY_OK) {
+        die(&error);
+    }
+    fly_log_setup(config_log_level(&config), strcmp(config.log_format, "json") == 0);
+    return node_run(&config, &run);
 }
 
 /* --- check --- */
@@ -167,6 +203,7 @@ static const struct {
     {"dev", run_dev, "run everything in one process, on loopback"},
     {"init", init_run, "make a new cluster: keys and a join token"},
     {"join", join_run, "make this machine a node of a cluster"},
+    {"run", run_run, "run a node of a cluster"},
     {"check", run_check, "verify the logs of a state folder"},
     {"version", run_version, "print the version"},
 };

@@ -27,7 +27,7 @@ static void deliver_call(struct node *n, struct rpc_call *call, struct owner_now
     if (rpc_call_cancelled(call)) {
         rpc_call_turn_away(call, FLY_CANCELLED, "given up before it was begun",
                            (struct fly_bytes){.size = 0});
-    } else {
+    } else if (front_admits(n->front, call, now) && !node_admin(n, call, now)) {
         front_call(n->front, call, now);
     }
 }
@@ -51,6 +51,20 @@ static void deliver(struct node *n, const struct mail *letter, struct owner_now 
         break;
     case MAIL_PEER_GONE:
         front_peer_gone(n->front, letter->what);
+        break;
+    case MAIL_LINK_OPENED:
+    case MAIL_LINK_FAILED:
+    case MAIL_LINK_CLOSED:
+    case MAIL_LINK_REPLY:
+        links_deliver(n->links, letter->kind, letter->what, now.boot_ms);
+        break;
+    case MAIL_FEED:
+        node_take_feed(n, letter->what, now);
+        break;
+    case MAIL_MEMBERS:
+        if (n->gossip != NULL) {
+            node_members(n, now);
+        }
         break;
     default:
         FLY_UNREACHABLE();
@@ -76,34 +90,86 @@ static bool take_mail(struct node *n, struct owner_now now)
     return more;
 }
 
-static void begin_serving(struct node *n);
+static void begin_drain(struct node *n);
 static void begin_close(struct node *n);
 static void let_go(struct node *n);
 
-static void step_phase(struct node *n, struct owner_now now)
+static void serving(struct node *n)
+{
+    n->phase = SERVING;
+    fly_log_info("node.serving", F_STR("rpc", rpc_server_url(n->server, 0)), F_STR("node", n->name),
+                 F_STR("cluster", n->identity.record.id));
+}
+
+/* In dev the door opens when there is something behind it; in a cluster others must get in before,
+ * to be told that it is not yet. */
+static void begin_serving(struct node *n)
+{
+    struct fly_error error;
+
+    if (n->server == NULL && node_listen(n, &error) != FLY_OK) {
+        fly_log_error("rpc.refused", F_STR("error", error.text));
+        n->exit_code = 1;
+        begin_drain(n);
+        return;
+    }
+    serving(n);
+}
+
+static void step_inventory(struct node *n, struct owner_now now)
 {
     if (n->reconcile.active && reconcile_step(&n->reconcile, now)) {
         n->reconcile.active = false;
         fly_log_info("inventory.applied", F_U64("added", n->reconcile.added),
                      F_U64("resized", n->reconcile.resized), F_U64("removed", n->reconcile.removed),
                      F_U64("refused", n->reconcile.refused));
-        if (n->phase == STARTING) {
-            begin_serving(n);
-        }
+        n->inventory_applied = true;
+    }
+}
+
+static void step_phase(struct node *n, struct owner_now now)
+{
+    bool may_speak = node_standing_turn(n, now);
+
+    if (may_speak && !n->inventory_applied && !n->reconcile.active && host_owner(n->host) != NULL) {
+        reconcile_begin(&n->reconcile, &n->inventory, n->host);
+        n->reconcile.keep_cordons = n->run != NULL;
+    }
+    if (may_speak) {
+        step_inventory(n, now);
+    }
+    if (n->phase == STARTING && (n->tag != 0 ? n->inventory_applied : atomic_load(&n->settled))) {
+        begin_serving(n);
+    }
+    if (atomic_load(&n->twin) && n->phase < DRAINING) {
+        fly_log_error("node.twin",
+                      F_STR("error", "another process with this state folder's identity "
+                                     "is alive: the folder was copied"));
+        n->exit_code = 1;
+        begin_drain(n);
     }
     if (n->phase == DRAINING && (front_idle(n->front) || now.boot_ms >= n->drain_until_ms)) {
         begin_close(n);
     }
+    atomic_store(&n->serving,
+                 n->phase == SERVING && (n->tag == 0 || (may_speak && host_serving(n->host))));
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
 }
 
 static void arm_timer(struct node *n, struct owner_now now, bool soon)
 {
-    int64_t due_ms = front_deadline(n->front);
-    int64_t host_ms = host_deadline(n->host);
+    int64_t due_ms = earlier(front_deadline(n->front), node_cluster_deadline(n));
 
-    due_ms = host_ms < due_ms ? host_ms : due_ms;
-    if (n->phase == DRAINING && n->drain_until_ms < due_ms) {
-        due_ms = n->drain_until_ms;
+    due_ms = earlier(due_ms, node_standing_deadline(n));
+    if (n->host != NULL) {
+        due_ms = earlier(due_ms, host_deadline(n->host));
+    }
+    if (n->phase == DRAINING) {
+        due_ms = earlier(due_ms, n->drain_until_ms);
     }
     if (soon) {
         due_ms = now.boot_ms;
@@ -114,6 +180,13 @@ static void arm_timer(struct node *n, struct owner_now now, bool soon)
     }
     uint64_t delay = due_ms > now.boot_ms ? (uint64_t)(due_ms - now.boot_ms) : 0;
     FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, delay, 0) == 0);
+}
+
+static void host_step(struct node *n, struct owner_now now)
+{
+    if (n->host != NULL) {
+        host_turn(n->host, now);
+    }
 }
 
 static void turn(struct node *n)
@@ -132,14 +205,14 @@ static void turn(struct node *n)
         return;
     }
     rpc_batch_begin();
-    host_turn(n->host, now);
+    host_step(n, now);
     bool more = take_mail(n, now);
+    node_cluster_turn(n, now);
     front_turn(n->front, now);
     step_phase(n, now);
     if (n->phase < CLOSING) {
-        host_turn(n->host, now);
+        host_step(n, now);
         front_turn(n->front, now);
-        atomic_store(&n->serving, n->phase == SERVING && host_serving(n->host));
         arm_timer(n, now, more);
     }
     rpc_batch_end();
@@ -173,11 +246,20 @@ static void host_answer(void *user, const struct owner_answer *answer)
     }
 }
 
+static void host_restored(void *user, const struct slice_state *state)
+{
+    struct node *n = user;
+    const struct slice_totals *sum = slice_totals(state);
+
+    streams_host(n->streams, n->tag, sum->incarnation, sum->seq, sum->founded_ms);
+    node_put_machines(n, state);
+}
+
 static void host_event(void *user, const struct event *event)
 {
     struct node *n = user;
 
-    front_event(n->front, event);
+    streams_host_event(n->streams, event);
 }
 
 static void host_ready(void *user)
@@ -187,12 +269,10 @@ static void host_ready(void *user)
 
     fly_log_info("slice.ready", F_U64("term", sum->term), F_U64("seq", sum->seq),
                  F_U64("vms", sum->vms_started), F_U64("machines", sum->machines));
-    if (n->phase == STARTING || n->reconcile.active) {
-        reconcile_begin(&n->reconcile, &n->inventory, n->host);
-    }
+    streams_host(n->streams, n->tag, sum->incarnation, sum->seq, sum->founded_ms);
+    node_standing_ready(n, read_clocks());
+    n->reconcile.active = false; /* what was under way went with the owner before */
 }
-
-static void begin_drain(struct node *n);
 
 static void host_fatal(void *user, const struct fly_error *error)
 {
@@ -207,42 +287,50 @@ static void host_fatal(void *user, const struct fly_error *error)
 
 /* --- starting --- */
 
-static void begin_serving(struct node *n)
-{
-    struct fly_error error;
-
-    if (node_listen(n, &error) != FLY_OK) {
-        fly_log_error("rpc.refused", F_STR("error", error.text));
-        n->exit_code = 1;
-        begin_drain(n);
-        return;
-    }
-    n->phase = SERVING;
-    fly_log_info("node.serving", F_STR("rpc", rpc_server_url(n->server, 0)), F_STR("node", n->name),
-                 F_STR("cluster", n->identity.record.id));
-}
-
-static enum fly_status node_open(struct node *n, struct fly_error *error)
+static enum fly_status open_host(struct node *n, struct fly_error *error)
 {
     const struct host_config host = {.dir = n->slice_dir,
                                      .loop = &n->loop,
-                                     .tag = n->identity.record.root_tag,
+                                     .tag = n->tag,
                                      .root_tag = n->identity.record.root_tag,
                                      .hooks = {.answer = host_answer,
+                                               .restored = host_restored,
                                                .event = host_event,
                                                .ready = host_ready,
                                                .fatal = host_fatal},
                                      .user = n};
     enum fly_status status = node_make_slice_dir(n, error);
 
-    if (status != FLY_OK) {
-        return status;
+    if (status == FLY_OK) {
+        status = host_open(&n->host, &host, error);
     }
-    node_make_catalog(n);
-    node_make_front(n);
-    status = host_open(&n->host, &host, error);
     if (status == FLY_OK) {
         front_attach(n->front, n->host);
+    }
+    return status;
+}
+
+static enum fly_status node_open(struct node *n, struct fly_error *error)
+{
+    enum fly_status status = node_open_feed(n, error);
+
+    node_make_catalog(n);
+    node_make_streams(n);
+    node_make_front(n);
+    if (status == FLY_OK && n->run != NULL) {
+        status = node_open_peers(n, error);
+    }
+    if (status == FLY_OK && n->tag != 0) {
+        status = open_host(n, error);
+    }
+    if (status == FLY_OK && n->run != NULL) {
+        status = node_listen(n, error);
+    }
+    if (status == FLY_OK && n->run != NULL) {
+        status = node_open_gossip(n, error);
+    }
+    if (status == FLY_OK && n->run != NULL) {
+        status = node_open_admission(n, error);
     }
     return status;
 }
@@ -258,6 +346,7 @@ static void begin_drain(struct node *n)
     n->phase = DRAINING;
     n->drain_until_ms = fly_clock_boot_ms() + DRAIN_MS;
     atomic_store(&n->serving, false);
+    node_tell(n);
     if (n->server != NULL) {
         rpc_server_drain(n->server);
     }
@@ -291,12 +380,14 @@ static void on_last_closed(uv_handle_t *wake)
 static void let_go(struct node *n)
 {
     empty_mailbox(n);
-    if (n->server != NULL && !rpc_server_idle(n->server)) {
+    if ((n->server != NULL && !rpc_server_idle(n->server)) ||
+        (n->links != NULL && !links_idle(n->links))) {
         FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, LET_GO_MS, 0) == 0);
         return;
     }
     rpc_server_destroy(n->server);
     n->server = NULL;
+    node_cluster_stop(n);
     empty_mailbox(n);
     n->phase = GONE;
     uv_close((uv_handle_t *)&n->check, NULL);
@@ -312,6 +403,7 @@ static void on_host_closed(void *user)
     struct node *n = user;
 
     n->host = NULL;
+    front_attach(n->front, NULL);
     n->phase = CLOSED;
     FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, 0, 0) == 0);
 }
@@ -320,17 +412,29 @@ static void begin_close(struct node *n)
 {
     n->phase = CLOSING;
     front_abandon(n->front, read_clocks());
+    if (n->links != NULL) {
+        links_close(n->links);
+    }
     if (n->server != NULL) {
         rpc_server_close(n->server);
     }
     n->close_until_ms = fly_clock_boot_ms() + CLOSE_MS;
     FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, CLOSE_MS, 0) == 0);
-    host_close(n->host, on_host_closed);
+    if (n->host != NULL) {
+        host_close(n->host, on_host_closed);
+    } else {
+        on_host_closed(n);
+    }
 }
 
 static void node_free(struct node *n)
 {
     front_destroy(n->front);
+    streams_destroy(n->streams);
+    links_destroy(n->links);
+    directory_fini(&n->directory);
+    free(n->seen);
+    free(n->peers);
     if (n->catalog_memory != NULL) {
         (void)munmap(n->catalog_memory, n->catalog_bytes);
     }
@@ -353,7 +457,8 @@ static void open_loop(struct node *n)
 {
     const struct mailbox_config mailbox = {.lane_max = {[MAIL_CONTROL] = CONTROL_LANE_MAX,
                                                         [MAIL_FINISH] = FINISH_LANE_MAX,
-                                                        [MAIL_START] = START_LANE_MAX},
+                                                        [MAIL_START] = START_LANE_MAX,
+                                                        [MAIL_STREAM] = STREAM_LANE_MAX},
                                            .loop = &n->loop,
                                            .woken = on_woken,
                                            .user = n};
@@ -388,27 +493,16 @@ static void tune_heap(void)
     (void)mallopt(M_TRIM_THRESHOLD, 512 * 1024);
 }
 
-int node_run_dev(const struct node_config *config)
+/* Runs the loop to its end; the identity is open. */
+static int run_loop(struct node *n)
 {
-    static struct node node; /* a megabyte of tables: not the stack's */
-    struct node *n = &node;
     struct fly_error error;
 
-    n->config = config;
-    (void)fly_copy_string(n->name, sizeof n->name, "dev");
-    tune_heap();
-    FLY_CHECK(sodium_init() >= 0);
-    if (node_load_inventory(n, &error) != FLY_OK ||
-        identity_open(config->state, fly_clock_wall_ms(), &n->identity, &error) != FLY_OK) {
-        fly_log_error("node.refused", F_STR("error", error.text));
-        inventory_fini(&n->inventory);
-        return 1;
-    }
     open_loop(n);
     if (node_open(n, &error) != FLY_OK) {
         fly_log_error("node.refused", F_STR("error", error.text));
         n->exit_code = 1;
-        on_host_closed(n);
+        begin_close(n);
     } else if (n->exit_code != 0) {
         begin_drain(n);
     }
@@ -416,4 +510,75 @@ int node_run_dev(const struct node_config *config)
     node_free(n);
     fly_log_info("node.stopped", F_I64("exit_code", n->exit_code));
     return n->exit_code;
+}
+
+static int refused(struct node *n, const struct fly_error *error)
+{
+    fly_log_error("node.refused", F_STR("error", error->text));
+    inventory_fini(&n->inventory);
+    return 1;
+}
+
+static struct node *node_begin(const struct node_config *config)
+{
+    static struct node node; /* a megabyte of tables: not the stack's */
+
+    node.config = config;
+    tune_heap();
+    FLY_CHECK(sodium_init() >= 0);
+    return &node;
+}
+
+int node_run_dev(const struct node_config *config)
+{
+    struct node *n = node_begin(config);
+    struct fly_error error;
+
+    (void)fly_copy_string(n->name, sizeof n->name, "dev");
+    if (node_load_inventory(n, &error) != FLY_OK ||
+        identity_open(config->state, fly_clock_wall_ms(), &n->identity, &error) != FLY_OK) {
+        return refused(n, &error);
+    }
+    n->roles = NODE_ROLE_PEER | NODE_ROLE_EDGE;
+    n->tag = n->identity.record.root_tag;
+    atomic_store(&n->settled, true);
+    return run_loop(n);
+}
+
+/* What was told beats what the folder says. */
+static enum fly_status who_we_are(struct node *n, const struct node_config *config,
+                                  const struct config_run *run, struct fly_error *error)
+{
+    const struct node_settings *kept = &n->identity.settings;
+    const struct credential *c = &n->identity.credential;
+    uint32_t roles = run->roles != 0 ? run->roles : c->roles;
+    char text[NODE_ROLES_TEXT_SIZE];
+
+    if ((roles & ~c->roles) != 0) {
+        node_roles_format(roles & ~c->roles, ',', text);
+        return fly_error_set(error, FLY_PERMISSION_DENIED,
+                             "--roles: this node was not admitted as %s", text);
+    }
+    n->roles = roles;
+    n->tag = (roles & NODE_ROLE_PEER) != 0 ? c->slice_tag : 0;
+    (void)fly_copy_string(n->name, sizeof n->name, c->name);
+    (void)fly_copy_string(n->region, sizeof n->region,
+                          run->region[0] != '\0' ? run->region : kept->region);
+    return config_check_roles(config, roles, error);
+}
+
+int node_run(const struct node_config *config, const struct config_run *run)
+{
+    struct node *n = node_begin(config);
+    struct fly_error error;
+
+    n->run = run;
+    if (identity_open_made(config->state, fly_clock_wall_ms(), &n->identity, &error) != FLY_OK) {
+        return refused(n, &error);
+    }
+    if (who_we_are(n, config, run, &error) != FLY_OK || node_load_inventory(n, &error) != FLY_OK) {
+        identity_close(&n->identity);
+        return refused(n, &error);
+    }
+    return run_loop(n);
 }

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "node/bring.h"
 #include "node/node_parts.h"
 #include "proto/base/bytes.h"
 #include "proto/base/check.h"
@@ -26,10 +27,19 @@ static void log_warnings(const struct inventory *inventory)
 
 enum fly_status node_load_inventory(struct node *n, struct fly_error *error)
 {
-    enum fly_status status = inventory_load_regions(&n->inventory, n->config->regions_file, error);
+    enum fly_status status = FLY_OK;
 
-    if (status == FLY_OK) {
-        status = inventory_load_machines(&n->inventory, n->config->machines, error);
+    if (n->run != NULL) {
+        struct config_run told = *n->run; /* with the roles and names that count */
+        told.roles = n->roles;
+        (void)fly_copy_string(told.name, sizeof told.name, n->name);
+        (void)fly_copy_string(told.region, sizeof told.region, n->region);
+        status = bring_load(&n->inventory, n->config, &told, error);
+    } else {
+        status = inventory_load_regions(&n->inventory, n->config->regions_file, error);
+        if (status == FLY_OK) {
+            status = inventory_load_machines(&n->inventory, n->config->machines, error);
+        }
     }
     log_warnings(&n->inventory);
     return status;
@@ -63,8 +73,8 @@ enum fly_status node_make_slice_dir(struct node *n, struct fly_error *error)
 {
     char parent[JOURNAL_DIR_MAX];
     int parent_size = snprintf(parent, sizeof parent, "%s/slices", n->config->state);
-    int size = snprintf(n->slice_dir, sizeof n->slice_dir, "%s/slices/%06x", n->config->state,
-                        n->identity.record.root_tag);
+    int size =
+        snprintf(n->slice_dir, sizeof n->slice_dir, "%s/slices/%06x", n->config->state, n->tag);
 
     if (parent_size < 0 || size < 0 || (size_t)size >= sizeof n->slice_dir) {
         return fly_error_set(error, FLY_INVALID_ARGUMENT, "state: the path is too long");
@@ -76,14 +86,39 @@ enum fly_status node_make_slice_dir(struct node *n, struct fly_error *error)
     return FLY_OK;
 }
 
+void node_put_machines(struct node *n, const struct slice_state *s)
+{
+    const struct slice_totals *sum = slice_totals(s);
+
+    catalog_snapshot_begin(n->catalog, sum->tag);
+    for (uint32_t slot = 0; slot < slice_machine_slots(s); slot++) {
+        const struct slice_machine *m = slice_machine_at(s, slot);
+        struct catalog_machine to = {.cores = m->cores,
+                                     .cores_free = m->cores - m->cores_used,
+                                     .memory_bytes = m->memory_bytes,
+                                     .memory_free_bytes = m->memory_bytes - m->memory_used_bytes,
+                                     .cordoned = m->cordoned};
+        (void)fly_copy_string(to.name, sizeof to.name, m->name);
+        (void)fly_copy_string(to.region, sizeof to.region, m->region);
+        if (m->name[0] != '\0' && catalog_snapshot_put(n->catalog, sum->tag, &to) != FLY_OK) {
+            fly_log_warn("catalog.full", F_STR("machine", m->name));
+        }
+    }
+    catalog_snapshot_end(n->catalog, sum->tag, sum->seq);
+}
+
 void node_make_front(struct node *n)
 {
     struct front_config config = {
-        .cluster_id = n->identity.record.id,
+        .identity = &n->identity,
         .node_name = n->name,
-        .tag = n->identity.record.root_tag,
+        .roles = n->roles,
+        .tag = n->tag,
         .root_tag = n->identity.record.root_tag,
         .catalog = n->catalog,
+        .directory = &n->directory,
+        .streams = n->streams,
+        .links = n->links,
         .gate = {.issuer_count = 1, .verify_per_s = VERIFY_PER_S, .verify_burst = VERIFY_BURST}};
 
     _Static_assert(sizeof config.gate.cluster == sizeof n->identity.record.id, "one form of id");

@@ -1,6 +1,7 @@
 /*
- * node_parts - the insides of a node: node.c (the loop and its phases), node_post.c (nng's threads)
- * and node_open.c (what is made before the loop runs).
+ * node_parts - the insides of a node: node.c (the loop and its phases), node_post.c (nng's
+ * threads), node_open.c (what is made before the loop runs), node_cluster.c (other nodes) and
+ * node_standing.c (whether the slice here may speak).
  */
 #ifndef FLY_NODE_NODE_PARTS_H
 #define FLY_NODE_NODE_PARTS_H
@@ -8,20 +9,34 @@
 #include <stdatomic.h>
 #include <uv.h>
 
+#include "gossip/udp.h"
+#include "node/admitting.h"
+#include "node/catalog/duplicate.h"
+#include "node/catalog/peers.h"
+#include "node/catalog/seen.h"
 #include "node/config.h"
+#include "node/edge/sweep.h"
 #include "node/front.h"
 #include "node/identity.h"
 #include "node/inventory.h"
 #include "node/mailbox.h"
+#include "node/peers_file.h"
 #include "node/reconcile.h"
+#include "node/slice/standing.h"
+#include "node/streams.h"
+#include "proto/feed/feed.h"
+#include "proto/wire/flush.h"
 
 enum {
     CONNECTIONS_MAX = 1024,
     START_LANE_MAX = 4096,
     FINISH_LANE_MAX = 8192,
     /* every stream (waiting or watching) may be cancelled and become writable, every connection
-     * end; the other half is for HELLOs */
-    CONTROL_LANE_MAX = 4 * (START_LANE_MAX + CONNECTIONS_MAX),
+     * end, every call of ours to other nodes be answered and every link come and go; the other half
+     * is for HELLOs */
+    CONTROL_LANE_MAX =
+        4 * (START_LANE_MAX + CONNECTIONS_MAX) + 2 * (LINK_CALLS_MAX + 4 * LINKS_MAX),
+    STREAM_LANE_MAX = 4096,
     TAKE_MAX = 256, /* letters of one lane in one turn */
     DRAIN_MS = 2000,
     CLOSE_MS = 10000, /* for the log to close; a disk that never answers ends the process */
@@ -35,34 +50,97 @@ enum phase { STARTING, SERVING, DRAINING, CLOSING, CLOSED, GONE };
 
 struct node {
     const struct node_config *config;
+    const struct config_run *run; /* NULL: dev, a cluster of one */
     uv_loop_t loop;
     uv_check_t check; /* a turn after every poll for IO */
     uv_timer_t timer;
     uv_signal_t signals[2];
     struct mailbox mailbox;
     struct identity identity;
+    uint32_t roles;
+    uint32_t tag; /* of the slice hosted here; 0: none */
     struct inventory inventory;
     void *catalog_memory;
     size_t catalog_bytes;
     struct catalog *catalog;
-    struct host *host;
+    struct host *host; /* NULL: none */
     struct front *front;
     struct reconcile reconcile;
+    bool inventory_applied;
     struct rpc_server *server;
     enum phase phase;
     int64_t drain_until_ms;
     int64_t close_until_ms;
     int exit_code;
-    atomic_bool serving; /* what health says */
+    atomic_bool serving; /* what health and gossip say */
     char slice_dir[JOURNAL_DIR_MAX];
-    char name[64];
+    char name[NODE_NAME_SIZE];
+    char region[GOSSIP_REGION_SIZE];
+
+    /* node_cluster.c */
+    atomic_uint_fast64_t beat; /* turns: gossip watches it */
+    atomic_bool members_posted;
+    atomic_bool settled;
+    atomic_bool twin;
+    atomic_size_t feed_waiting; /* bytes of letters in the lane */
+    struct gossip_thread *gossip;
+    struct gossip_meta meta; /* what does not change; see node_tell */
+    struct gossip_meta told;
+    char note[GOSSIP_NOTE_SIZE];
+    struct directory directory;
+    struct links *links; /* NULL in dev */
+    struct streams *streams;
+    struct feed_publisher *publisher;
+    struct feed_subscriber *subscriber;
+    struct seen *seen;
+    struct peers *peers;
+    struct peers_file *peers_file; /* NULL in dev */
+    int64_t look_ms;               /* when slices are judged again */
+    struct admitting *admitting;   /* NULL: this node admits nobody */
+    struct duplicate duplicate;
+    struct flush flush;
+    uint64_t flush_resets; /* of the stream that flush counts; 0: none yet */
+    uint8_t feed_message[FLUSH_MESSAGE_BYTES];
+
+    /* node_standing.c */
+    struct standing standing;
+    bool standing_begun;
+    enum standing_state standing_applied; /* told to the owner; 0: nothing yet */
 };
 
 /* node_open.c: each step needs the ones before it. */
 enum fly_status node_load_inventory(struct node *n, struct fly_error *error);
 enum fly_status node_make_slice_dir(struct node *n, struct fly_error *error);
 void node_make_catalog(struct node *n);
+/* The machines of the slice here, as a snapshot tells them, into the catalog. */
+void node_put_machines(struct node *n, const struct slice_state *s);
 void node_make_front(struct node *n);
+
+/* node_cluster.c. The feed's sockets are made before any thread of the node's own, gossip last. */
+void node_make_streams(struct node *n);
+enum fly_status node_open_feed(struct node *n, struct fly_error *error);
+enum fly_status node_open_peers(struct node *n, struct fly_error *error);
+enum fly_status node_open_gossip(struct node *n, struct fly_error *error);
+enum fly_status node_open_admission(struct node *n, struct fly_error *error);
+/* Letters of the gossip and feed threads. */
+void node_members(struct node *n, struct owner_now now);
+void node_take_feed(struct node *n, void *what, struct owner_now now);
+void node_tell(struct node *n);
+void node_cluster_turn(struct node *n, struct owner_now now);
+int64_t node_cluster_deadline(const struct node *n);
+/* Says good-bye and stops their threads; waits for them. */
+void node_cluster_stop(struct node *n);
+
+/* node_admin.c. False: not one of its methods. */
+bool node_admin(struct node *n, struct rpc_call *call, struct owner_now now);
+
+/* node_standing.c */
+void node_standing_ready(struct node *n, struct owner_now now);
+void node_standing_members(struct node *n, struct owner_now now);
+/* True while the slice may decide. */
+bool node_standing_turn(struct node *n, struct owner_now now);
+int64_t node_standing_deadline(const struct node *n);
+void node_serve_seen(struct node *n, struct rpc_call *call);
 
 /* node_post.c: listens; from then on nng's threads post to the mailbox. */
 enum fly_status node_listen(struct node *n, struct fly_error *error);

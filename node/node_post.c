@@ -2,6 +2,7 @@
  * node_post - what nng's threads do for a node: answer what is INLINE, post the rest, return
  * (DESIGN 8). Nothing here may wait or look at anything that belongs to the loop.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "fly/v1/health.pb-c.h"
@@ -88,12 +89,31 @@ static void on_peer_gone(void *user, void *peer)
     (void)mailbox_post(&n->mailbox, MAIL_CONTROL, MAIL_PEER_GONE, peer);
 }
 
+/* Off loopback there is only TLS. */
+static void url_of(const struct node *n, char out[static CONFIG_TEXT_SIZE])
+{
+    char address[CONFIG_ADDRESS_TEXT_SIZE];
+
+    if (n->run == NULL) {
+        (void)fly_copy_string(out, CONFIG_TEXT_SIZE, n->config->rpc);
+        return;
+    }
+    config_address_format(n->run->rpc.host, n->run->rpc.port, address);
+    (void)snprintf(out, CONFIG_TEXT_SIZE, "%s://%s", n->run->rpc.loopback ? "tcp" : "tls+tcp",
+                   address);
+}
+
 enum fly_status node_listen(struct node *n, struct fly_error *error)
 {
-    const char *const urls[] = {n->config->rpc};
+    char url[CONFIG_TEXT_SIZE];
+    const char *const urls[] = {url};
+    const struct rpc_tls tls = {.ca_pem = n->identity.tls.ca,
+                                .cert_pem = n->identity.tls.certificate,
+                                .key_pem = n->identity.tls.key};
     const struct rpc_server_config config = {
         .urls = urls,
         .url_count = 1,
+        .tls = &tls,
         .methods = rpc_methods,
         .method_count = rpc_method_count,
         .user = n,
@@ -105,5 +125,6 @@ enum fly_status node_listen(struct node *n, struct fly_error *error)
         .connections_max = CONNECTIONS_MAX,
     };
 
+    url_of(n, url);
     return rpc_server_create(&n->server, &config, error);
 }

@@ -31,7 +31,7 @@ struct peer {
     struct gate_peer user; /* USER */
     char *token;           /* USER: to be shown to owners; owned */
     uint8_t token_hash[TOKEN_HASH_SIZE];
-    struct credential node; /* NODE */
+    struct credential node;           /* NODE */
     struct peer_presented *presented; /* NODE: PEER_PRESENTED_MAX, made when first used; owned */
     uint64_t turn;
 };

@@ -99,16 +99,15 @@ static bool bytes_read(ProtobufCBinaryData from, void *out, size_t size)
 enum fly_status slice_call_read(const Fly__V1__SliceCallRequest *pb, struct owner_call *out,
                                 struct fly_error *error)
 {
-    struct owner_call c = {.commit = pb->commit,
-                           .vm = pb->vm,
-                           .cores = pb->cores,
-                           .memory_bytes = pb->memory_bytes};
+    struct owner_call c = {
+        .commit = pb->commit, .vm = pb->vm, .cores = pb->cores, .memory_bytes = pb->memory_bytes};
 
     if (pb->kind < OWNER_OPEN || pb->kind > OWNER_RELEASE) {
         return bad(error, "kind");
     }
     c.kind = (enum owner_call_kind)pb->kind;
-    if (has_key(c.kind) && (!bytes_read(pb->key, c.key.bytes, FLY_KEY_SIZE) || !key_valid(&c.key))) {
+    if (has_key(c.kind) &&
+        (!bytes_read(pb->key, c.key.bytes, FLY_KEY_SIZE) || !key_valid(&c.key))) {
         return bad(error, "key");
     }
     if (has_key(c.kind) && !bytes_read(pb->digest, c.digest.bytes, FLY_DIGEST_SIZE)) {
@@ -180,7 +179,8 @@ enum fly_status vm_read(const Fly__V1__Vm *pb, struct vm *out, struct fly_error 
         !fly_copy_string(vm.region, sizeof vm.region, pb->region) ||
         !fly_copy_string(vm.machine, sizeof vm.machine, pb->machine) ||
         !fly_copy_string(vm.subject, sizeof vm.subject, pb->subject)) {
-        return fly_error_set(error, FLY_INVALID_ARGUMENT, "the owner told a VM that makes no sense");
+        return fly_error_set(error, FLY_INVALID_ARGUMENT,
+                             "the owner told a VM that makes no sense");
     }
     vm.number = vmid_number(vm.id);
     *out = vm;
@@ -200,10 +200,8 @@ static void room_read(const Fly__V1__SliceRoom *pb, struct owner_room *out)
 enum fly_status slice_answer_read(const Fly__V1__SliceCallReply *pb, enum owner_call_kind kind,
                                   struct owner_answer *out, struct fly_error *error)
 {
-    struct owner_answer a = {.kind = kind,
-                             .replayed = pb->replayed,
-                             .vm_id = pb->vm_id,
-                             .generation = pb->generation};
+    struct owner_answer a = {
+        .kind = kind, .replayed = pb->replayed, .vm_id = pb->vm_id, .generation = pb->generation};
     enum fly_status status = FLY_OK;
 
     if (pb->code < OWNER_VM || pb->code > OWNER_UNKNOWN || !hold_read(pb->hold, &a.hold)) {

@@ -30,7 +30,8 @@ struct slice_answer_message {
 /* token_hash NULL: none. */
 void slice_call_fill(struct slice_call_message *m, uint32_t slice, const struct owner_call *call,
                      const uint8_t *token_hash);
-/* INVALID_ARGUMENT names the field. The ticket is 0; a MACHINE call is refused: it never travels. */
+/* INVALID_ARGUMENT names the field. The ticket is 0; a MACHINE call is refused: it never travels.
+ */
 enum fly_status slice_call_read(const Fly__V1__SliceCallRequest *pb, struct owner_call *out,
                                 struct fly_error *error);
 

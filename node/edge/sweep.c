@@ -66,7 +66,7 @@ static void begin(struct sweep *s, const struct key_away *away, int64_t now_ms)
 }
 
 static void walk(struct sweep *s, const struct sweep_source *source, int64_t now_ms,
-                 int64_t wall_ms)
+                 int64_t slice_ms)
 {
     struct key_away away;
 
@@ -80,7 +80,7 @@ static void walk(struct sweep *s, const struct sweep_source *source, int64_t now
             return;
         case SWEEP_AWAY:
             s->slot++;
-            if (wall_ms - away.since_ms >= SWEEP_AGE_MS) {
+            if (slice_ms - away.since_ms >= SWEEP_AGE_MS) {
                 begin(s, &away, now_ms);
                 return;
             }
@@ -189,7 +189,8 @@ bool sweep_next_call(struct sweep *s, struct launch_call *out)
     return true;
 }
 
-void sweep_tick(struct sweep *s, const struct sweep_source *source, int64_t now_ms, int64_t wall_ms)
+void sweep_tick(struct sweep *s, const struct sweep_source *source, int64_t now_ms,
+                int64_t slice_ms)
 {
     if (s->step == SWEEP_BOUND) {
         if (launch_deadline(&s->launch) <= now_ms) {
@@ -199,7 +200,7 @@ void sweep_tick(struct sweep *s, const struct sweep_source *source, int64_t now_
     } else if (now_ms < s->due_ms) {
         return;
     } else if (s->step == SWEEP_WALK) {
-        walk(s, source, now_ms, wall_ms);
+        walk(s, source, now_ms, slice_ms);
     } else {
         later(s, now_ms);
     }

@@ -72,9 +72,9 @@ struct sweep {
 /* `first_ticket`: its calls carry this one and those above it, each once. */
 void sweep_init(struct sweep *s, uint32_t tag, uint32_t root_tag, uint64_t first_ticket,
                 uint64_t seed, int64_t now_ms);
-/* Walks on, times out. Only while the own slice is ready and speaks. */
+/* Walks on, times out. Only while the own slice is ready and speaks. slice_ms: its time now. */
 void sweep_tick(struct sweep *s, const struct sweep_source *source, int64_t now_ms,
-                int64_t wall_ms);
+                int64_t slice_ms);
 int64_t sweep_deadline(const struct sweep *s);
 /* Next call to make (also after receive, not_sent, lost); false: none now. */
 bool sweep_next_call(struct sweep *s, struct launch_call *out);

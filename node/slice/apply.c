@@ -188,7 +188,7 @@ static enum slice_code apply_bind(struct step *t, const struct command *c)
     r->digest = c->digest;
     r->hold = c->hold;
     r->generation++;
-    r->created_ms = t->head->wall_ms;
+    r->created_ms = totals(t)->slice_ms;
     return SLICE_OK;
 }
 
@@ -323,6 +323,7 @@ static enum slice_code apply_loss(struct step *t, const struct command *c)
         memmove(sum->lost + 1, sum->lost, sizeof sum->lost - sizeof sum->lost[0]);
         sum->lost[0] = c->incarnation;
     }
+    sum->losses++;
     sum->seq = seen + SLICE_LOSS_MARGIN;
     sum->vms_created = sum->seq; /* each VM had its event */
     if (now_s <= UINT32_MAX && now_s > sum->purged_mint_s) {

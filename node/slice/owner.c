@@ -172,7 +172,7 @@ bool owner_next_answer(struct owner *o, struct owner_answer *out)
 
 /* --- the log's side --- */
 
-static int64_t slice_now(const struct owner *o, struct owner_now now)
+int64_t owner_slice_ms(const struct owner *o, struct owner_now now)
 {
     int64_t elapsed = now.boot_ms - o->lead_boot_ms;
 
@@ -190,7 +190,7 @@ size_t owner_next_batch(struct owner *o, struct owner_now now, uint8_t *out, siz
     }
     FLY_CHECK(o->leading);
     const struct batch_head head = {.wall_ms = now.wall_ms,
-                                    .slice_ms = slice_now(o, now),
+                                    .slice_ms = owner_slice_ms(o, now),
                                     .boot = o->config.boot,
                                     .batch = ++o->batch};
     entry_begin(&w, out, max, &head);

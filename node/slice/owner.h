@@ -105,6 +105,8 @@ bool owner_next_answer(struct owner *o, struct owner_answer *out);
 /* The VM of a record slot, for reads; false when the slot holds none. */
 bool owner_vm_at(const struct owner *o, uint32_t slot, struct vm *out);
 
+/* Slice time (DESIGN 7): boot time since the last stamp; no wall clock that jumps moves it. */
+int64_t owner_slice_ms(const struct owner *o, struct owner_now now);
 /* The BOUND or DONE key of a record slot whose last life has not begun; false: none is there. */
 bool owner_away_at(const struct owner *o, uint32_t slot, struct key_away *out);
 

@@ -217,7 +217,9 @@ static struct flight *live_hold(struct owner *o, const struct owner_call *c)
         refuse(o, c, FLY_INVALID_ARGUMENT, "this hold is of another slice");
         return NULL;
     }
-    if (c->hold.term > o->term) {
+    /* After an accepted loss a later term may only mean that it is lost; no key that is too old by
+     * the log can become anything, whoever leads. */
+    if (c->hold.term > o->term && slice_totals(o->state)->losses == 0 && !may_be_forgotten(o, c)) {
         refuse(o, c, FLY_UNAVAILABLE, "a later leader made this hold");
         return NULL;
     }

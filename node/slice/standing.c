@@ -12,10 +12,18 @@ static void set_text(struct standing *s, const char *text)
     FLY_CHECK(fly_copy_string(s->text, sizeof s->text, text));
 }
 
+static void wait(struct standing *s, int64_t now_ms)
+{
+    s->state = STANDING_WAIT;
+    s->since_ms = now_ms;
+    s->judged = false;
+    set_text(s, "asking the other nodes what they saw of this slice's log");
+}
+
 void standing_init(struct standing *s, const struct standing_log *log, int64_t now_ms)
 {
-    *s = (struct standing){.state = STANDING_WAIT, .log = *log, .since_ms = now_ms};
-    set_text(s, "asking the other nodes what they saw of this slice's log");
+    *s = (struct standing){.log = *log};
+    wait(s, now_ms);
 }
 
 static struct standing_member *find(struct standing *s, uint64_t id)
@@ -266,7 +274,7 @@ bool standing_loss(const struct standing *s, struct standing_loss *out)
     return true;
 }
 
-void standing_accept(struct standing *s, const struct standing_loss *loss)
+void standing_accept(struct standing *s, const struct standing_loss *loss, int64_t now_ms)
 {
     uint32_t kept = 0;
 
@@ -281,11 +289,13 @@ void standing_accept(struct standing *s, const struct standing_loss *loss)
         }
     }
     s->loss_count = kept;
-    for (uint32_t i = 0; i < s->member_count; i++) { /* there may be losses that had no place */
+    if (kept > 0 || s->forgotten || s->state != STANDING_QUARANTINED) {
+        return;
+    }
+    for (uint32_t i = 0; i < s->member_count; i++) {
         struct standing_member *m = &s->members[i];
         m->ask = m->ask == STANDING_ANSWERED ? STANDING_NOT_ASKED : m->ask;
     }
-    if (kept == 0 && !s->forgotten && s->state == STANDING_QUARANTINED) {
-        serve(s);
-    }
+    s->log.fresh = false;
+    wait(s, now_ms);
 }

@@ -10,7 +10,7 @@
  *    │  └── 10 s: nobody answered ─────────────────────────────▶ SERVE, `warned`: availability
  *    └── somebody saw more, or another log of this tag, or it was forgotten ─▶ QUARANTINED
  *   SERVE ── the same evidence, whenever it comes ───────────────────────────▶ QUARANTINED
- *   QUARANTINED ── the loss is accepted, and in the log (OWNER_LOSS) ────────▶ SERVE
+ *   QUARANTINED ── the loss is accepted, and in the log (OWNER_LOSS) ────────▶ WAIT, anew
  *
  * A slice that was founded just now serves at once, and so does a node that never knew another. In
  * SERVE the asking goes on: a member that comes alive later is asked when it does. What this cannot
@@ -128,7 +128,8 @@ bool standing_warned(const struct standing *s);
 /* The loss that is to be accepted next: the argument of OWNER_LOSS. False: none, or it cannot be
  * accepted (declared lost by an admin). */
 bool standing_loss(const struct standing *s, struct standing_loss *out);
-/* OWNER_LOSS with this was answered DONE_OK. SERVE when it was the last. */
-void standing_accept(struct standing *s, const struct standing_loss *loss);
+/* OWNER_LOSS with this was answered DONE_OK. When no other is known, everybody is asked anew: some
+ * may have seen another log still. */
+void standing_accept(struct standing *s, const struct standing_loss *loss, int64_t now_ms);
 
 #endif

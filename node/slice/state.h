@@ -70,7 +70,7 @@ struct slice_record {
     enum vm_state state;
     char machine_name[FLY_NAME_SIZE];
     char region[FLY_REGION_SIZE];
-    int64_t created_ms; /* wall; BOUND, DONE: of the bind */
+    int64_t created_ms; /* wall; BOUND, DONE: slice time of the bind */
     int64_t destroyed_ms;
     uint64_t seq; /* event of its last change */
     /* last life */
@@ -128,6 +128,7 @@ struct slice_totals {
     int64_t slice_ms; /* of the last entry */
     int64_t wall_ms;
     uint64_t lost[SLICE_LOST_MAX]; /* other incarnations of this tag that were given up; 0: none */
+    uint32_t losses;               /* accepted, ever */
     uint32_t purged_mint_s; /* minted keys up to here were forgotten, or too old when cancelled */
 };
 

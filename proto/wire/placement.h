@@ -55,7 +55,7 @@ struct key_away {
     char subject[FLY_SUBJECT_SIZE];
     struct hold_id hold;
     uint64_t vm;      /* what the hold became; 0: bound, not known here */
-    int64_t since_ms; /* wall clock of the bind */
+    int64_t since_ms; /* slice time of the bind */
 };
 
 enum owner_machine_change {

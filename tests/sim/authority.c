@@ -31,6 +31,10 @@ static void drain_answers(struct sim_world *w, struct sim_slice *s)
 
     while (owner_next_answer(s->owner, &a)) {
         uint32_t i = 0;
+        if (a.ticket == SIM_LOCAL_TICKET) {
+            witness_answer(w, s, &a);
+            continue;
+        }
         while (i < s->pending_count && s->pending[i].ticket != a.ticket) {
             i++;
         }
@@ -69,6 +73,8 @@ void authority_forget_process(struct sim_world *w, struct sim_slice *s)
     s->view = NULL;
     s->stopped = false;
     s->held_back = 0;
+    s->standing_on = false;
+    s->silenced = false;
     s->paused = false;
     s->turn_at_ms = INT64_MAX;
     s->life++;
@@ -153,6 +159,9 @@ void authority_start(struct sim_world *w, struct sim_slice *s)
     }
     s->holds_expired = 0;
     s->ticked_ms = authority_now(w, s).boot_ms;
+    s->fresh = s->committed == 0 && !s->wiped;
+    witness_start(s);
+    sweeper_start(w, s);
     owner_lead(s->owner, s->term, fly_rng_next(&w->rng), authority_now(w, s));
     turn_by(w, s, w->now_ms + sim_between(w, 0, 30));
 }
@@ -189,6 +198,9 @@ static void append_over(struct sim_world *w, struct sim_slice *s)
     struct fly_error error = {0};
     if (owner_apply(s->owner, e->data, e->size, &error) != FLY_OK) {
         sim_fail(w, "s%u: owner_apply: %s", s->index, error.text);
+    }
+    if (owner_ready(s->owner) && !s->standing_on) {
+        witness_ready(w, s);
     }
     if (sim_chance(w, 100)) {
         check_recovered(w, s); /* looking at all of it after every entry would take too long */
@@ -264,6 +276,7 @@ void authority_turn(struct sim_world *w, struct sim_slice *s)
         disk_append_late(w, s);
         drain_answers(w, s);
     }
+    witness_publish(w, s);
     for (uint32_t i = 0; i < s->pending_count; i++) {
         s->pending[i].waited = true;
     }
@@ -280,4 +293,14 @@ void authority_resume(struct sim_world *w, struct sim_slice *s)
         sim_trace(w, "s%u: continues, %u in its mailbox", s->index, s->mail_count);
         turn_by(w, s, w->now_ms);
     }
+}
+
+void authority_wake(struct sim_world *w, struct sim_slice *s)
+{
+    turn_by(w, s, w->now_ms);
+}
+
+void authority_drain(struct sim_world *w, struct sim_slice *s)
+{
+    drain_answers(w, s);
 }

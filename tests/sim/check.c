@@ -79,8 +79,9 @@ static bool has_its_vm(const struct sim_world *w, const struct sim_key *k)
 {
     const struct sim_vm *vm = &w->vms[k->vm];
 
-    return k->vms > 0 && (key_minted(&k->key) || !vm->destroyed ||
-                          w->slices[k->home].oracle->totals.slice_ms < vm->life_until_ms);
+    return k->vms > 0 && !k->exempt &&
+           (key_minted(&k->key) || !vm->destroyed ||
+            w->slices[k->home].oracle->totals.slice_ms < vm->life_until_ms);
 }
 
 /* Cancelled may be said of a key whose VM is destroyed and forgotten. Of a hashed key it may be
@@ -89,7 +90,7 @@ static bool has_a_vm_still(const struct sim_world *w, const struct sim_key *k)
 {
     const struct sim_vm *vm = &w->vms[k->vm];
 
-    return k->vms > 0 && (key_minted(&k->key) || w->leaps == 0) &&
+    return k->vms > 0 && !k->exempt && !vm->lost && (key_minted(&k->key) || w->leaps == 0) &&
            (!vm->destroyed || oracle_vm(w->slices[vm->slice].oracle, vm->id) != NULL);
 }
 
@@ -98,6 +99,9 @@ static void remember_cancelled(struct sim_world *w, struct sim_key *k)
 {
     const struct slice_record *r = oracle_find(w->slices[k->home].oracle, k->subject, &k->key);
 
+    if (k->exempt) {
+        return;
+    }
     if (key_minted(&k->key)) {
         k->cancelled_until_ms = INT64_MAX;
     } else if (r != NULL) {
@@ -134,6 +138,10 @@ void check_call_end(struct sim_world *w, uint32_t call, const struct launch_resu
     case LAUNCH_NOT_DONE:
         c->outcome = SIM_NOT_DONE;
         cover_hit(COVER_NOT_DONE);
+        if (r->code == OWNER_REFUSED && r->status == FLY_UNAVAILABLE &&
+            r->tries == LAUNCH_NOT_SENT_MAX) {
+            cover_hit(COVER_HOME_GONE);
+        }
         if (!c->cancel && k->vms > 0 && w->vms[k->vm].key == c->key && !c->sent_twice &&
             memcmp(&w->vms[k->vm].digest, &c->digest, sizeof c->digest) == 0 &&
             !somebody_may(w, c->key, &c->digest)) {
@@ -168,6 +176,9 @@ static void check_new_vm(struct sim_world *w, struct sim_slice *s, const struct 
     uint32_t key = find_key(w, r);
 
     FLY_CHECK(key != UINT32_MAX && w->vm_count < SIM_VMS_MAX);
+    if (find_vm(w, r->vm) != NULL) {
+        sim_fail(w, "VM id %llx is given out a second time", (unsigned long long)r->vm);
+    }
     struct sim_key *k = &w->keys[key];
     if (has_its_vm(w, k)) {
         sim_fail(w, "I2: a second VM for key %s, %llx at s%u after %llx at s%u",
@@ -206,6 +217,13 @@ static void cover_replaces(const struct command *c)
 
 static void keep_events(struct sim_world *w, struct sim_slice *s, const struct oracle_effects *e)
 {
+    for (uint32_t i = 0; i < e->count; i++) {
+        if (e->commands[i].type == COMMAND_LOSS && e->results[i].code == SLICE_OK) {
+            FLY_CHECK(e->event_count == 0); /* a quarantined owner has nothing else to log */
+            s->event_base = s->oracle->totals.seq;
+            s->event_count = 0;
+        }
+    }
     for (uint32_t i = 0; i < e->event_count; i++) {
         if (s->event_count == s->event_max) {
             s->event_max = s->event_max == 0 ? 256 : 2 * s->event_max;
@@ -213,10 +231,31 @@ static void keep_events(struct sim_world *w, struct sim_slice *s, const struct o
             FLY_CHECK(s->events != NULL);
         }
         s->events[s->event_count++] = e->events[i];
-        if (e->events[i].seq != s->event_count) {
+        if (e->events[i].seq != s->event_base + s->event_count) {
             sim_fail(w, "I5: s%u: event %llu follows event %u", s->index,
                      (unsigned long long)e->events[i].seq, s->event_count - 1);
         }
+    }
+}
+
+/* Nobody's VM may live when its key is cancelled or released at home. */
+static void check_key_end(struct sim_world *w, const struct command *c)
+{
+    struct slice_record about = {.key = c->key};
+
+    if (c->type != COMMAND_CANCEL && c->type != COMMAND_RELEASE) {
+        return;
+    }
+    memcpy(about.subject, c->subject, sizeof about.subject);
+    uint32_t key = find_key(w, &about);
+    const struct sim_key *k = key == UINT32_MAX ? NULL : &w->keys[key];
+    const struct sim_vm *vm = k == NULL ? NULL : &w->vms[k->vm];
+    if (k != NULL && k->vms > 0 && !k->exempt && !vm->lost && !vm->destroyed) {
+        sim_fail(w, "key %s is %s, and its VM %llx lives", sim_key_text(&k->key),
+                 c->type == COMMAND_CANCEL ? "cancelled" : "released", (unsigned long long)vm->id);
+    }
+    if (c->type == COMMAND_RELEASE) {
+        cover_hit(COVER_RELEASED);
     }
 }
 
@@ -233,7 +272,10 @@ void check_entry(struct sim_world *w, struct sim_slice *s, const struct oracle_e
             continue;
         }
         cover_replaces(c);
-        if (c->type == COMMAND_LAUNCH) {
+        check_key_end(w, c);
+        if (c->type == COMMAND_LOSS) {
+            restore_accepted(w, s);
+        } else if (c->type == COMMAND_LAUNCH) {
             check_new_vm(w, s, &r->record);
         } else if (c->type == COMMAND_DESTROY) {
             struct sim_vm *vm = find_vm(w, c->vm);
@@ -382,6 +424,12 @@ void check_answer(struct sim_world *w, struct sim_slice *s, const struct sim_pen
     }
     if (!owner_ready(s->owner) && a->code == OWNER_REFUSED) {
         cover_hit(COVER_NOT_READY);
+    }
+    if (s->silenced && a->code != OWNER_REFUSED && a->code != OWNER_UNKNOWN) {
+        sim_fail(w, "4.10: s%u speaks (code %d) though it is quarantined", s->index, (int)a->code);
+    }
+    if (s->silenced && a->status == FLY_FAILED_PRECONDITION) {
+        cover_hit(COVER_LAUNCH_REFUSED_QUARANTINE);
     }
     if (a->kind == OWNER_CLOSE && p->waited) {
         cover_hit(COVER_CLOSE_WAITED);

@@ -12,13 +12,13 @@ void check_watch(struct sim_world *w, struct sim_slice *s, uint32_t watcher)
     uint64_t last;
     struct event e;
 
-    if (s->owner == NULL || s->stopped || s->paused || s->held_back > 0) {
+    if (s->owner == NULL || s->stopped || s->paused || s->held_back > 0 || s->silenced) {
         return;
     }
     owner_events_range(s->owner, &first, &last);
-    if (last != s->event_count) {
-        sim_fail(w, "I5: s%u: the owner's last event is %llu, the log's %u", s->index,
-                 (unsigned long long)last, s->event_count);
+    if (last != s->event_base + s->event_count) {
+        sim_fail(w, "I5: s%u: the owner's last event is %llu, the log's %llu", s->index,
+                 (unsigned long long)last, (unsigned long long)s->event_base + s->event_count);
     }
     if (*cursor > last) {
         sim_fail(w, "I5: s%u: watcher %u saw event %llu, the owner ends at %llu", s->index, watcher,
@@ -34,7 +34,7 @@ void check_watch(struct sim_world *w, struct sim_slice *s, uint32_t watcher)
             sim_fail(w, "I5: s%u: event %llu of %llu..%llu is not there", s->index,
                      (unsigned long long)seq, (unsigned long long)first, (unsigned long long)last);
         }
-        const char *what = oracle_compare_event(&s->events[seq - 1], &e);
+        const char *what = oracle_compare_event(&s->events[seq - s->event_base - 1], &e);
         if (what != NULL) {
             sim_fail(w, "I5: s%u: event %llu differs from the log in: %s", s->index,
                      (unsigned long long)seq, what);
@@ -88,13 +88,34 @@ static void check_at_rest(struct sim_world *w, struct sim_slice *s)
     }
 }
 
+/* The sweep came by: a key away is away because its VM lives there. */
+static void check_away(struct sim_world *w, struct sim_slice *s)
+{
+    for (uint32_t i = 0; i < s->oracle->totals.records; i++) {
+        const struct slice_record *r = &s->oracle->records[i].r;
+        bool lives = false;
+        if ((r->kind != RECORD_BOUND && r->kind != RECORD_DONE) || r->expires_ms != 0) {
+            continue;
+        }
+        for (uint32_t v = 0; v < w->vm_count; v++) {
+            const struct sim_vm *vm = &w->vms[v];
+            lives |= r->kind == RECORD_DONE && vm->id == r->vm && !vm->destroyed && !vm->lost;
+        }
+        if (!lives) {
+            sim_fail(w, "s%u: key %s is %s for ever, and has no VM", s->index,
+                     sim_key_text(&r->key), r->kind == RECORD_BOUND ? "bound" : "done");
+        }
+    }
+}
+
 void check_end(struct sim_world *w)
 {
     for (uint32_t i = 0; i < w->slice_count; i++) {
         check_at_rest(w, &w->slices[i]);
+        check_away(w, &w->slices[i]);
         check_replay(w, &w->slices[i]);
         for (uint32_t k = 0; k < SIM_WATCHERS; k++) {
-            while (w->slices[i].cursors[k] < w->slices[i].event_count) {
+            while (w->slices[i].cursors[k] < w->slices[i].event_base + w->slices[i].event_count) {
                 check_watch(w, &w->slices[i], k);
             }
         }
@@ -102,6 +123,9 @@ void check_end(struct sim_world *w)
     for (uint32_t i = 0; i < w->vm_count; i++) {
         const struct sim_vm *vm = &w->vms[i];
         const struct slice_record *r = oracle_vm(w->slices[vm->slice].oracle, vm->id);
+        if (vm->lost) {
+            continue;
+        }
         if (vm->acknowledged && !vm->destroy_asked && (r == NULL || r->state != VM_STARTED)) {
             sim_fail(w, "I3: VM %llx was acknowledged and is gone", (unsigned long long)vm->id);
         }

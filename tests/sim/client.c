@@ -75,6 +75,10 @@ static void launch(struct sim_world *w, struct sim_client *c)
 {
     const struct sim_key *k = &w->keys[c->key];
     struct sim_edge *e = &w->edges[sim_below(w, w->edge_count)];
+    if (c->tries > 0 && e->index != c->edge) {
+        cover_hit(COVER_FAILOVER);
+    }
+    c->edge = e->index;
     int64_t timeout_ms = sim_between(w, 300, 6000);
     uint32_t cores = k->cores;
 

@@ -55,10 +55,38 @@
     X(CANCELLED, "key cancelled for good")                                                         \
     X(CANCEL_VM, "cancel found a VM")                                                              \
     X(DESTROYED, "destroy acknowledged")                                                           \
-    X(RELEASED, "key released at home")
+    X(RELEASED, "key released at home")                                                            \
+    X(HOME_GONE, "launch ended at once, its home could not be reached")                            \
+    X(CUT_BOTH, "both directions of a link cut")                                                   \
+    X(CUT_OFF, "owner cut off from all edges")                                                     \
+    X(RESTORED, "disk replaced by an older copy")                                                  \
+    X(WIPED, "disk replaced by an empty one")                                                      \
+    X(VM_LOST, "VM is not in the older copy")                                                      \
+    X(ASK_LOST, "edge was not reached by an owner that asks")                                      \
+    X(SERVES_ALONE, "owner serves though nobody could be asked")                                   \
+    X(QUARANTINED, "owner quarantined before it served")                                           \
+    X(LOSS_ACCEPTED, "loss accepted")                                                              \
+    X(LAUNCH_REFUSED_QUARANTINE, "call refused by a quarantined owner")                            \
+    X(SWEPT_TOLD, "sweep told home of its VM")                                                     \
+    X(SWEPT_CANCELLED, "sweep cancelled a key")                                                    \
+    X(SWEPT_RELEASED, "sweep released a key")                                                      \
+    X(SWEPT_LATER, "sweep did not reach somebody")                                                 \
+    X(FAILOVER, "key tried again through another edge")                                            \
+    X(CALL_OUTLIVED, "call reached a later process than it was sent to")                           \
+    X(STRUCK, "fault at a process or a link")                                                      \
+    X(STRUCK_BETWEEN, "... that a launch between Open and its end went through")
+
+/* Rare: looked at by many seeds only. */
+#define COVER_RARE_LIST(X)                                                                         \
+    X(QUARANTINED_LATE, "owner quarantined while it served")                                       \
+    X(LIMIT, "owner served below what an edge saw that could not be asked")
 
 #define COVER_ENUM(name, what) COVER_##name,
-enum cover { COVER_LIST(COVER_ENUM) COVER_COUNT };
+enum cover {
+    COVER_LIST(COVER_ENUM) COVER_MUST,
+    COVER_BEFORE_RARE = COVER_MUST - 1,
+    COVER_RARE_LIST(COVER_ENUM) COVER_COUNT
+};
 
 void cover_hit(enum cover what);
 void cover_answer(enum owner_call_kind kind, enum owner_code code);

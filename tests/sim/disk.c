@@ -131,4 +131,5 @@ void disk_free(struct sim_slice *s)
     free(s->log);
     free(s->snapshot.data);
     free(s->late.data);
+    restore_free(s);
 }

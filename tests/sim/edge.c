@@ -2,8 +2,8 @@
  * edge - the shell of an edge: it moves calls and answers of launch machines, tells them the time,
  * and reports what they promise to the client (and to check.c, before anything can get lost).
  *
- * Raw calls are those that no launch machine drives: destroy, release, inventory, and Open and
- * Commit apart.
+ * Raw calls are those that no launch machine drives: destroy, inventory, and Open and Commit
+ * apart.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -167,20 +167,20 @@ bool edge_raw(struct sim_world *w, struct sim_edge *e, const struct sim_raw *raw
     return false;
 }
 
-/* The VM is gone: its key's home may forget it one day. */
-static void release(struct sim_world *w, struct sim_edge *e, const struct sim_vm *vm)
+/* The VM is gone: its key's home may forget it one day. Off the path: the sweep comes by later. */
+static void release(struct sim_world *w, struct sim_edge *e, const struct owner_answer *a)
 {
-    const struct sim_key *k = &w->keys[vm->key];
-    struct sim_raw raw = {.kind = SIM_RAW_RELEASE, .slice = k->home, .key = vm->key};
+    struct launch_call c;
 
-    if (k->home == vm->slice) {
+    if (!release_after_destroy(a, w->slices[0].tag, &c)) {
         return;
     }
-    raw.call.kind = OWNER_RELEASE;
-    raw.call.key = k->key;
-    raw.call.vm = vm->id;
-    memcpy(raw.call.subject, k->subject, sizeof raw.call.subject);
-    (void)edge_raw(w, e, &raw);
+    c.call.ticket = e->next_ticket++;
+    if (sim_chance(w, w->faults.aside_lost)) {
+        cover_hit(COVER_ASIDE_LOST);
+    } else {
+        net_send_call(w, e, slice_of_tag(w, c.to), &c.call, NULL);
+    }
 }
 
 static void raw_answered(struct sim_world *w, struct sim_edge *e, struct sim_raw *raw,
@@ -194,19 +194,17 @@ static void raw_answered(struct sim_world *w, struct sim_edge *e, struct sim_raw
     }
     raw->kind = 0;
     if (old.kind == SIM_RAW_DESTROY && a->code == OWNER_VM) {
-        vm->destroy_acknowledged = true;
+        vm->destroy_acknowledged = vm->destroyed; /* not when its slice has gone back meanwhile */
         cover_hit(COVER_DESTROYED);
-        if (!vm->destroyed) {
+        if (!vm->destroyed && !vm->lost && !vm->revived) {
             sim_fail(w, "destroy of VM %llx was answered, the log does not have it",
                      (unsigned long long)vm->id);
         }
-        release(w, e, vm);
+        release(w, e, a);
     } else if (old.kind == SIM_RAW_DESTROY && a->code == OWNER_NOT_FOUND) {
-        if (oracle_vm(w->slices[vm->slice].oracle, vm->id) != NULL) {
+        if (oracle_vm(w->slices[vm->slice].oracle, vm->id) != NULL && !vm->revived) {
             sim_fail(w, "destroy does not find VM %llx", (unsigned long long)vm->id);
         }
-    } else if (old.kind == SIM_RAW_RELEASE && a->code == OWNER_DONE_OK) {
-        cover_hit(COVER_RELEASED);
     } else if (old.kind == SIM_RAW_OPEN && a->code == OWNER_HELD) {
         old.kind = SIM_RAW_COMMIT; /* the hold waits for us, longer than it lives now and then */
         old.call.kind = OWNER_COMMIT;

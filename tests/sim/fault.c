@@ -8,6 +8,8 @@
 #include "proto/base/check.h"
 #include "tests/sim/sim.h"
 
+#define ANY UINT32_MAX
+
 static unsigned maybe(struct sim_world *w, unsigned low, unsigned high)
 {
     return sim_chance(w, 500) ? (unsigned)sim_between(w, low, high) : 0;
@@ -38,6 +40,8 @@ void fault_choose(struct sim_world *w)
         .inventory = maybe(w, 1, 6),
         .apart = maybe(w, 1, 12),
         .late_append = maybe(w, 200, 700),
+        .backup = maybe(w, 1, 8),
+        .restore = maybe(w, 1, 4),
     };
 }
 
@@ -51,20 +55,67 @@ static struct sim_edge *some_edge(struct sim_world *w)
     return &w->edges[sim_below(w, w->edge_count)];
 }
 
-static void cut(struct sim_world *w)
+/* A fault at an edge, at a slice, or at the link between them: does a launch go through it now? */
+static void struck(struct sim_world *w, uint32_t edge, uint32_t slice)
 {
-    uint32_t edge = some_edge(w)->index;
-    uint32_t slice = some_slice(w)->index;
-    bool answers = sim_chance(w, 500);
+    bool between = false;
 
-    cover_hit(COVER_PARTITION);
+    for (uint32_t e = 0; e < w->edge_count; e++) {
+        for (uint32_t i = 0; i < SIM_LAUNCHES_MAX && (edge == ANY || edge == e); i++) {
+            const struct sim_launch *l = &w->edges[e].launches[i];
+            uint32_t tag = slice == ANY ? 0 : w->slices[slice].tag;
+            between |= l->used && !l->launch.spec.cancel &&
+                       (slice == ANY || l->launch.home == tag || l->launch.hold.slice == tag ||
+                        l->launch.bound.slice == tag);
+        }
+    }
+    cover_hit(COVER_STRUCK);
+    if (between) {
+        cover_hit(COVER_STRUCK_BETWEEN);
+    }
+}
+
+static void cut_link(struct sim_world *w, uint32_t edge, uint32_t slice, bool answers, int64_t ms)
+{
     sim_trace(w, "cut: e%u and s%u, %s", edge, slice, answers ? "answers" : "calls");
     if (answers) {
         w->cut_answers[edge][slice] = true;
     } else {
         w->cut_calls[edge][slice] = true;
     }
-    sim_at(w, w->now_ms + sim_between(w, 20, 4000), SIM_HEAL, edge, slice, answers, NULL);
+    sim_at(w, w->now_ms + ms, SIM_HEAL, edge, slice, answers, NULL);
+}
+
+/* One direction of a link, both, or all links of an owner: its sweeper's, too. */
+static void cut(struct sim_world *w)
+{
+    uint32_t edge = some_edge(w)->index;
+    uint32_t slice = some_slice(w)->index;
+    int64_t ms = sim_between(w, 20, 4000);
+
+    if (sim_chance(w, 150)) {
+        cover_hit(COVER_CUT_OFF);
+        struck(w, ANY, slice);
+        for (uint32_t e = 0; e < w->edge_count; e++) {
+            cut_link(w, e, slice, false, ms);
+            cut_link(w, e, slice, true, ms);
+        }
+        return;
+    }
+    if (sim_chance(w, 100)) {
+        edge = SIM_EDGES_MAX + some_slice(w)->index;
+    } else {
+        struck(w, edge, slice);
+    }
+    bool both = sim_chance(w, 300);
+    bool answers = both || sim_chance(w, 500);
+    cover_hit(both ? COVER_CUT_BOTH : COVER_PARTITION);
+    if (answers) {
+        cut_link(w, edge, slice, true, ms);
+    }
+    if (both || !answers) {
+        cut_link(w, edge, slice, false, ms);
+    }
 }
 
 static void pause_slice(struct sim_world *w)
@@ -75,6 +126,7 @@ static void pause_slice(struct sim_world *w)
         return;
     }
     cover_hit(COVER_PAUSE_OWNER);
+    struck(w, ANY, s->index);
     sim_trace(w, "s%u: stopped by a signal", s->index);
     s->paused = true;
     sim_at(w, w->now_ms + sim_between(w, 5, 5000), SIM_RESUME_SLICE, s->index, 0, s->life, NULL);
@@ -88,6 +140,7 @@ static void pause_edge(struct sim_world *w)
         return;
     }
     cover_hit(COVER_PAUSE_EDGE);
+    struck(w, e->index, ANY);
     sim_trace(w, "e%u: stopped by a signal", e->index);
     e->paused = true;
     sim_at(w, w->now_ms + sim_between(w, 5, 5000), SIM_RESUME_EDGE, e->index, 0, e->life, NULL);
@@ -101,6 +154,7 @@ static void crash_edge(struct sim_world *w)
         return;
     }
     cover_hit(COVER_CRASH_EDGE);
+    struck(w, e->index, ANY);
     sim_trace(w, "e%u: crash", e->index);
     edge_crash(w, e);
     sim_at(w, w->now_ms + sim_between(w, 20, 3000), SIM_START_EDGE, e->index, 0, e->life, NULL);
@@ -175,9 +229,9 @@ static void open_apart(struct sim_world *w)
 void fault_strike(struct sim_world *w)
 {
     const struct sim_faults *f = &w->faults;
-    const unsigned weights[] = {f->partition,  f->pause_owner, f->pause_edge,
-                                f->crash_edge, f->crash_owner, f->wall_jump,
-                                f->leap,       f->inventory,   f->apart};
+    const unsigned weights[] = {f->partition,   f->pause_owner, f->pause_edge, f->crash_edge,
+                                f->crash_owner, f->wall_jump,   f->leap,       f->inventory,
+                                f->apart,       f->backup,      f->restore};
     unsigned sum = 0;
 
     for (unsigned i = 0; i < FLY_ARRAY_COUNT(weights); i++) {
@@ -207,6 +261,7 @@ void fault_strike(struct sim_world *w)
     case 4: {
         struct sim_slice *s = some_slice(w);
         if (s->owner != NULL) {
+            struck(w, ANY, s->index);
             authority_crash(w, s);
         }
         break;
@@ -220,7 +275,13 @@ void fault_strike(struct sim_world *w)
     case 7:
         inventory(w);
         break;
-    default:
+    case 8:
         open_apart(w);
+        break;
+    case 9:
+        restore_backup(w, some_slice(w));
+        break;
+    default:
+        restore_strike(w, some_slice(w));
     }
 }

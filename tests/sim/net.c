@@ -25,14 +25,15 @@ static int64_t delay_ms(struct sim_world *w)
     return sim_between(w, 0, 4);
 }
 
-static struct sim_message *call_message(const struct sim_edge *e, uint32_t slice,
-                                        const struct owner_call *call)
+static struct sim_message *call_message(const struct sim_world *w, const struct sim_edge *e,
+                                        uint32_t slice, const struct owner_call *call)
 {
     struct sim_message *m = message_new();
 
     m->edge = e->index;
     m->edge_life = e->life;
     m->slice = slice;
+    m->life = w->slices[slice].life;
     m->ticket = call->ticket;
     m->call = *call;
     return m;
@@ -60,7 +61,7 @@ void net_call_dropped(struct sim_world *w, const struct sim_message *m)
 void net_send_call(struct sim_world *w, struct sim_edge *e, uint32_t slice,
                    const struct owner_call *call, struct sim_call *of)
 {
-    struct sim_message *m = call_message(e, slice, call);
+    struct sim_message *m = call_message(w, e, slice, call);
     bool cut = w->cut_calls[e->index][slice];
 
     if (cut || sim_chance(w, w->faults.call_lost)) {
@@ -81,7 +82,7 @@ void net_send_call(struct sim_world *w, struct sim_edge *e, uint32_t slice,
             of->sent_twice = true;
         }
         sim_at(w, w->now_ms + delay_ms(w), SIM_CALL, slice, e->index, 0,
-               call_message(e, slice, call));
+               call_message(w, e, slice, call));
     }
     sim_at(w, w->now_ms + delay_ms(w), SIM_CALL, slice, e->index, 0, m);
 }

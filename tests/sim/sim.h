@@ -13,8 +13,10 @@
 #include <stdint.h>
 
 #include "node/edge/launch.h"
+#include "node/edge/sweep.h"
 #include "node/slice/owner.h"
 #include "node/slice/snapshot.h"
+#include "node/slice/standing.h"
 #include "proto/base/rng.h"
 #include "tests/sim/cover.h"
 #include "tests/unit/oracle_slice.h"
@@ -22,6 +24,7 @@
 enum {
     SIM_SLICES_MAX = 4,
     SIM_EDGES_MAX = 3,
+    SIM_NODES_MAX = SIM_EDGES_MAX + SIM_SLICES_MAX, /* behind the edges: the slices' own sweepers */
     SIM_CLIENTS_MAX = 6,
     SIM_MACHINES_MAX = 6, /* of one slice */
     SIM_LAUNCHES_MAX = 8, /* of one edge at a time */
@@ -60,6 +63,8 @@ struct sim_faults {
     unsigned leap; /* all clocks go on by minutes or a day */
     unsigned inventory;
     unsigned apart;       /* Open and Commit as two calls */
+    unsigned backup;      /* a copy of a slice's disk is put aside */
+    unsigned restore;     /* and comes back, or an empty one */
     unsigned late_append; /* in a thousand: a batch of a dead leader is appended behind the next */
 };
 
@@ -70,10 +75,12 @@ struct sim_message {
     uint64_t edge_life; /* of the sender or receiver: a later life gets nothing */
     uint32_t slice;     /* index */
     bool is_append;     /* in a mailbox: the oldest append is over */
-    uint64_t life;      /* append: life of the owner's process */
+    uint64_t life;      /* of the owner's process: of an append, or when a call was sent */
     uint64_t ticket;
     struct owner_call call;
     struct owner_answer answer;
+    bool failed; /* SEEN: the edge was not reached */
+    struct standing_seen seen;
 };
 
 enum sim_kind {
@@ -94,7 +101,11 @@ enum sim_kind {
     SIM_FAULT,
     SIM_SNAPSHOT, /* the view is encoded and becomes the base of recovery */
     SIM_WATCH,
-    SIM_RAW, /* a raw call is sent again or given up */
+    SIM_RAW,    /* a raw call is sent again or given up */
+    SIM_ASK,    /* an owner asks edges what they saw of its log */
+    SIM_SEEN,   /* and hears it */
+    SIM_ACCEPT, /* somebody accepts a slice's loss */
+    SIM_SWEEP,
 };
 
 struct sim_event {
@@ -130,6 +141,8 @@ struct sim_vm {
     bool destroy_asked; /* somebody asked to destroy it */
     bool destroy_acknowledged;
     bool destroyed;        /* by the log */
+    bool lost;             /* its slice came back from an older copy */
+    bool revived;          /* likewise, and what came after its destroy was lost */
     int64_t life_until_ms; /* slice time at its key's home: until then nothing else may come */
 };
 
@@ -139,9 +152,10 @@ struct sim_key {
     char region[FLY_REGION_SIZE];
     uint32_t cores;
     uint64_t memory_bytes;
-    uint32_t home;              /* slice index */
-    uint32_t vms;               /* ever made */
-    uint32_t vm;                /* the last one made, index into vms */
+    uint32_t home; /* slice index */
+    uint32_t vms;  /* ever made */
+    uint32_t vm;   /* the last one made, index into vms */
+    bool exempt; /* a loss that was accepted may have been its own: nothing is promised any more */
     int64_t cancelled_until_ms; /* slice time at home: nothing may come of it, a client was told */
     bool settled;               /* nobody needs to ask about it again */
 };
@@ -173,6 +187,16 @@ struct sim_entry {
     size_t size;
 };
 
+/* A copy of the disk, and what the checker knew when it was made. */
+struct sim_backup {
+    struct oracle *oracle; /* NULL: none */
+    uint32_t entries;
+    struct sim_entry snapshot;
+    uint32_t snapshot_index;
+    uint32_t event_count;
+    uint64_t term;
+};
+
 struct sim_slice {
     uint32_t index;
     uint32_t tag;
@@ -187,12 +211,22 @@ struct sim_slice {
     int64_t append_free_ms;
     struct sim_entry snapshot;
     uint32_t snapshot_index; /* entries in it */
-    struct sim_entry late;   /* batch of a dead leader that will be appended behind the next LEAD */
+    struct sim_backup backup;
+    bool wiped; /* its log was lost as a whole: the next one is not the first of its tag */
+    bool below; /* came back from an older copy, and the loss is not in its log */
+    struct sim_entry late; /* batch of a dead leader that will be appended behind the next LEAD */
 
     /* process */
     struct owner *owner; /* NULL: down */
     bool stopped;        /* owner_stop was called */
-    uint32_t held_back;  /* committed entries that it has not applied yet, though it leads */
+    bool fresh;          /* had no log, and never had one */
+    bool standing_on;
+    bool silenced; /* may not speak (yet): standing says so */
+    bool ask_failed[SIM_EDGES_MAX];
+    struct standing standing;
+    struct sweep sweep;
+    int64_t sweep_at_ms;
+    uint32_t held_back; /* committed entries that it has not applied yet, though it leads */
     bool paused;
     uint64_t life;
     uint64_t term;
@@ -214,7 +248,8 @@ struct sim_slice {
 
     /* checker: the committed log, folded by the oracle */
     struct oracle *oracle;
-    struct event *events; /* the projection: all events ever */
+    struct event *events; /* the projection: all events behind event_base */
+    uint64_t event_base;  /* 0, or where the last accepted loss jumped to */
     uint32_t event_count;
     uint32_t event_max;
     uint64_t cursors[SIM_WATCHERS];
@@ -233,13 +268,9 @@ struct sim_launch {
     struct launch launch;
 };
 
-enum sim_raw_kind {
-    SIM_RAW_DESTROY = 1,
-    SIM_RAW_RELEASE,
-    SIM_RAW_MACHINE,
-    SIM_RAW_OPEN,
-    SIM_RAW_COMMIT
-};
+#define SIM_LOCAL_TICKET UINT64_MAX /* of a call that the slice's own node makes */
+
+enum sim_raw_kind { SIM_RAW_DESTROY = 1, SIM_RAW_MACHINE, SIM_RAW_OPEN, SIM_RAW_COMMIT };
 
 struct sim_raw {
     enum sim_raw_kind kind; /* 0: free */
@@ -262,7 +293,8 @@ struct sim_edge {
     int64_t tick_at_ms;
     struct sim_launch launches[SIM_LAUNCHES_MAX];
     struct sim_raw raws[SIM_RAWS_MAX];
-    struct sim_event *waiting; /* what arrived while it was paused */
+    struct standing_seen seen[SIM_SLICES_MAX]; /* durable */
+    struct sim_event *waiting;                 /* what arrived while it was paused */
     uint32_t waiting_count;
     uint32_t waiting_max;
 };
@@ -274,6 +306,7 @@ struct sim_client {
     enum sim_client_state state;
     int64_t clock_skew_ms;
     uint32_t key;    /* under way, or to be settled; UINT32_MAX: none */
+    uint32_t edge;   /* of the last try */
     uint64_t try_id; /* answers to earlier tries are ignored */
     uint32_t tries;
     bool doubt; /* a try with this key ended UNKNOWN */
@@ -288,6 +321,7 @@ struct sim_world {
     struct sim_faults faults;
     int64_t now_ms;
     bool healing;
+    bool limit; /* an owner served that must not, where DESIGN 4.10 cannot see it: the seed ends */
     uint64_t steps;
     uint64_t hash;
     char trace[SIM_TRACE_LINES][SIM_TRACE_SIZE];
@@ -307,10 +341,10 @@ struct sim_world {
     uint32_t hashed_keys; /* in a thousand */
     uint32_t vm_cores_max;
     struct sim_slice slices[SIM_SLICES_MAX];
-    struct sim_edge edges[SIM_EDGES_MAX];
+    struct sim_edge edges[SIM_NODES_MAX];
     struct sim_client clients[SIM_CLIENTS_MAX];
-    bool cut_calls[SIM_EDGES_MAX][SIM_SLICES_MAX];
-    bool cut_answers[SIM_EDGES_MAX][SIM_SLICES_MAX];
+    bool cut_calls[SIM_NODES_MAX][SIM_SLICES_MAX];
+    bool cut_answers[SIM_NODES_MAX][SIM_SLICES_MAX];
 
     struct sim_key *keys;
     uint32_t key_count;
@@ -365,6 +399,30 @@ void authority_mail(struct sim_world *w, struct sim_slice *s, struct sim_message
 void authority_turn(struct sim_world *w, struct sim_slice *s);
 void authority_resume(struct sim_world *w, struct sim_slice *s);
 void authority_forget_process(struct sim_world *w, struct sim_slice *s);
+/* A turn soon, and what the owner has to say now. */
+void authority_wake(struct sim_world *w, struct sim_slice *s);
+void authority_drain(struct sim_world *w, struct sim_slice *s);
+
+/* witness.c: what edges saw of a slice, and whether its owner may speak */
+void witness_start(struct sim_slice *s);
+/* The own term's entry was applied: now the log's end is known. */
+void witness_ready(struct sim_world *w, struct sim_slice *s);
+/* Edges hear of what was published. */
+void witness_publish(struct sim_world *w, struct sim_slice *s);
+void witness_event(struct sim_world *w, struct sim_slice *s, struct sim_event *e);
+/* The answer to the LOSS that somebody asked for. */
+void witness_answer(struct sim_world *w, struct sim_slice *s, const struct owner_answer *a);
+
+/* restore.c: copies of a slice's disk that come back */
+void restore_backup(struct sim_world *w, struct sim_slice *s);
+void restore_strike(struct sim_world *w, struct sim_slice *s);
+void restore_accepted(struct sim_world *w, struct sim_slice *s);
+void restore_free(struct sim_slice *s);
+
+/* sweeper.c: the sweep of a slice's own node */
+void sweeper_start(struct sim_world *w, struct sim_slice *s);
+void sweeper_tick(struct sim_world *w, struct sim_slice *s);
+void sweeper_event(struct sim_world *w, struct sim_slice *s, const struct sim_event *e);
 
 /* edge.c */
 int64_t edge_now(const struct sim_world *w, const struct sim_edge *e);

@@ -9,6 +9,7 @@
 
 enum {
     FAULT_EVERY_MS = 250,
+    SWEEP_ROUNDS = 3,          /* bound, done, released */
     REST_MS = 8000,            /* longer than a hold lives and a message is late */
     HEAL_MAX_MS = 3600 * 1000, /* everything must be settled by then */
 };
@@ -112,6 +113,9 @@ static void slice_event(struct sim_world *w, struct sim_event *e)
         if (from->life != m->edge_life || !edge_waits_for(from, m->ticket)) {
             cover_hit(COVER_CALL_LATE);
         }
+        if (m->life != s->life) {
+            cover_hit(COVER_CALL_OUTLIVED);
+        }
         if (s->owner == NULL) {
             cover_hit(COVER_CALL_TO_DEAD);
             net_call_dropped(w, m);
@@ -138,6 +142,10 @@ static void slice_event(struct sim_world *w, struct sim_event *e)
         m->is_append = true;
         s->appends_over++;
         authority_mail(w, s, m);
+    } else if (e->kind == SIM_SWEEP) {
+        sweeper_tick(w, s);
+    } else if (e->kind == SIM_ASK || e->kind == SIM_SEEN || e->kind == SIM_ACCEPT) {
+        witness_event(w, s, e);
     } else if (e->kind == SIM_SNAPSHOT && s->view != NULL) {
         disk_snapshot(w, s); /* another thread encodes: a stopped loop does not matter */
     }
@@ -153,6 +161,10 @@ static void dispatch(struct sim_world *w, struct sim_event *e)
     case SIM_CRASH:
     case SIM_RESUME_SLICE:
     case SIM_SNAPSHOT:
+    case SIM_ASK:
+    case SIM_SEEN:
+    case SIM_ACCEPT:
+    case SIM_SWEEP:
         slice_event(w, e);
         return;
     case SIM_ANSWER:
@@ -160,7 +172,11 @@ static void dispatch(struct sim_world *w, struct sim_event *e)
     case SIM_LOST:
     case SIM_EDGE_TICK:
     case SIM_RAW:
-        edge_event(w, &w->edges[e->who], e);
+        if (e->who >= SIM_EDGES_MAX) {
+            sweeper_event(w, &w->slices[e->who - SIM_EDGES_MAX], e);
+        } else {
+            edge_event(w, &w->edges[e->who], e);
+        }
         return;
     case SIM_RESUME_EDGE:
         if (w->edges[e->who].life == e->life) {
@@ -258,17 +274,44 @@ static bool all_settled(const struct sim_world *w)
     }
     for (uint32_t i = 0; i < w->slice_count; i++) {
         const struct sim_slice *s = &w->slices[i];
-        if (s->owner == NULL || !owner_ready(s->owner) || s->log_count != s->committed) {
+        if (s->owner == NULL || !owner_ready(s->owner) || s->log_count != s->committed ||
+            s->silenced) {
             return false;
         }
     }
     return true;
 }
 
+/* What is away gets old, and every sweep makes its rounds. */
+static void sweep(struct sim_world *w)
+{
+    uint64_t rounds[SIM_SLICES_MAX];
+    int64_t began_ms;
+    bool again = true;
+
+    w->now_ms += SWEEP_AGE_MS;
+    began_ms = w->now_ms;
+    for (uint32_t i = 0; i < w->slice_count; i++) {
+        rounds[i] = w->slices[i].sweep.counters.rounds + SWEEP_ROUNDS;
+    }
+    while (again) {
+        if (!step(w) || w->now_ms - began_ms > HEAL_MAX_MS) {
+            sim_fail(w, "liveness: a sweep does not get round");
+        }
+        again = false;
+        for (uint32_t i = 0; i < w->slice_count; i++) {
+            again |= w->slices[i].sweep.counters.rounds < rounds[i];
+        }
+    }
+}
+
 void world_run(struct sim_world *w, uint64_t steps)
 {
     make(w);
-    while (w->steps < steps && step(w)) {
+    while (w->steps < steps && !w->limit && step(w)) {
+    }
+    if (w->limit) {
+        return;
     }
     heal(w);
     int64_t healed_ms = w->now_ms;
@@ -291,6 +334,7 @@ void world_run(struct sim_world *w, uint64_t steps)
             sim_fail(w, "liveness: something is still under way an hour after all healed");
         }
     }
+    sweep(w);
     int64_t rest_ms = w->now_ms + REST_MS;
     for (uint32_t i = 0; i < w->slice_count; i++) { /* one turn each after everything */
         sim_at(w, rest_ms, SIM_TURN, i, 0, w->slices[i].life, NULL);

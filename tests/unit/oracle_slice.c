@@ -363,7 +363,7 @@ static enum slice_code bind(struct oracle *o, const struct command *c, int64_t w
     (*x)->r.digest = c->digest;
     (*x)->r.hold = c->hold;
     (*x)->r.generation++;
-    (*x)->r.created_ms = wall_ms;
+    (*x)->r.created_ms = o->totals.slice_ms;
     return SLICE_OK;
 }
 
@@ -473,6 +473,7 @@ static enum slice_code loss(struct oracle *o, const struct command *c, int64_t w
         }
         o->totals.lost[0] = c->incarnation;
     }
+    o->totals.losses++;
     o->totals.seq = seen + SLICE_LOSS_MARGIN;
     o->totals.vms_created = o->totals.seq;
     if (wall_s > 0 && wall_s <= UINT32_MAX && wall_s > o->totals.purged_mint_s) {

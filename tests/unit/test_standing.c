@@ -175,7 +175,7 @@ static const struct scenario scenarios[] = {
                ASKS(1)}},
     {"a number that no slice reaches is no evidence",
      .steps = {COMES(1), ASKS(1), SAYS(1, OWN, STANDING_SEQ_MAX + 1, SERVE)}},
-    {"the loss is accepted: it serves, and the same evidence is none",
+    {"the loss is accepted: it asks again, and the same evidence is none",
      .steps = {COMES(1),
                COMES(2),
                ASKS(1),
@@ -183,10 +183,10 @@ static const struct scenario scenarios[] = {
                SAYS(1, OWN, 812, QUARANTINED),
                SAYS(2, OWN, 900, QUARANTINED),
                {.op = GROW, .seq = 1900},
-               {.op = ACCEPT, .incarnation = OWN, .seq = 900, .then = STANDING_SERVE},
+               {.op = ACCEPT, .incarnation = OWN, .seq = 900, .then = STANDING_WAIT},
                {.op = NO_LOSS},
                ASKS(1),
-               SAYS(1, OWN, 812, SERVE),
+               SAYS(1, OWN, 812, WAIT),
                ASKS(2),
                SAYS(2, OWN, 900, SERVE)}},
     {"evidence that came while it was accepted is another loss",
@@ -195,8 +195,8 @@ static const struct scenario scenarios[] = {
                SAYS(1, OWN, 812, QUARANTINED),
                {.op = HEAR, .incarnation = 9, .seq = 5, .then = STANDING_QUARANTINED},
                {.op = ACCEPT, .incarnation = OWN, .seq = 812, .then = STANDING_QUARANTINED},
-               {.op = ACCEPT, .incarnation = 9, .seq = 5, .then = STANDING_SERVE},
-               {.op = HEAR, .incarnation = 9, .seq = 6, .then = STANDING_SERVE},
+               {.op = ACCEPT, .incarnation = 9, .seq = 5, .then = STANDING_WAIT},
+               {.op = HEAR, .incarnation = 9, .seq = 6, .then = STANDING_WAIT},
                {.op = HEAR, .incarnation = 10, .seq = 1, .then = STANDING_QUARANTINED}}},
     {"a loss that is in the log is no evidence",
      .steps = {COMES(1), ASKS(1), SAYS(1, 5, 1000, SERVE)}},
@@ -271,7 +271,7 @@ static void play(struct stage *s, const struct step *p)
     case ACCEPT:
         AGREE(standing_loss(x, &loss), "there is nothing to accept");
         AGREE(loss.incarnation == p->incarnation && loss.seq == p->seq, "another loss");
-        standing_accept(x, &loss);
+        standing_accept(x, &loss, s->now_ms);
         break;
     case NO_LOSS:
         AGREE(!standing_loss(x, &loss), "a loss can be accepted");

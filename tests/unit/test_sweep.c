@@ -16,7 +16,7 @@
 
 enum { HOME = 0x111111, B = 0x222222, STEPS_MAX = 16, SLOTS = 1000, FIRST_TICKET = 5000 };
 
-#define WALL_MS INT64_C(1800000000000)
+#define SLICE_MS INT64_C(1800000000000)
 #define START_MS INT64_C(70000)
 
 enum op {
@@ -178,7 +178,7 @@ static struct key_away record(bool done, int64_t age_ms)
     struct key_away away = {.subject = "alice",
                             .hold = {.slice = B, .term = 5, .boot = 6, .counter = 7},
                             .vm = done ? 99 : 0,
-                            .since_ms = WALL_MS - age_ms};
+                            .since_ms = SLICE_MS - age_ms};
 
     key_mint(&away.key, HOME, 1800000000, random);
     return away;
@@ -189,7 +189,7 @@ static void tick(struct stage *s)
     const struct sweep_source source = {.user = s, .at = at};
 
     s->looked = 0;
-    sweep_tick(&s->sweep, &source, s->now_ms, WALL_MS + s->now_ms - START_MS);
+    sweep_tick(&s->sweep, &source, s->now_ms, SLICE_MS + s->now_ms - START_MS);
     assert_in_range(s->looked, 0, SWEEP_SLOTS_MAX);
 }
 

@@ -1,0 +1,170 @@
+/*
+ * node_standing - may the slice hosted here speak? Asks the others what they saw (DESIGN 4.10).
+ *
+ * The machine is node/slice/standing.h; here it gets its members from gossip and the peers file,
+ * its answers by RPC, and its verdict goes to the owner.
+ */
+#include <string.h>
+
+#include "node/node_parts.h"
+#include "proto/base/check.h"
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+
+enum { SEEN_CALL_MS = 1000 };
+
+static uint64_t handle_of(const struct node_id *id)
+{
+    uint64_t handle = streams_source(id);
+
+    return handle != 0 ? handle : 1;
+}
+
+static enum standing_presence presence_of(const struct gossip_member *m)
+{
+    return m->state == GOSSIP_ALIVE || m->state == GOSSIP_SUSPECT ? STANDING_ALIVE : STANDING_GONE;
+}
+
+void node_standing_members(struct node *n, struct owner_now now)
+{
+    (void)now;
+    for (uint32_t i = 0; n->standing_begun && i < n->directory.member_count; i++) {
+        const struct gossip_member *m = &n->directory.members[i];
+        if (!m->self) {
+            standing_member(&n->standing, handle_of(&m->credential.id), m->credential.name,
+                            presence_of(m));
+        }
+    }
+}
+
+static uint64_t own_seq(struct node *n)
+{
+    struct owner *owner = host_owner(n->host);
+
+    return owner != NULL ? slice_totals(owner_state(owner))->seq : 0;
+}
+
+/* The verdict, told to the owner and to people. Again after every recovery of the log: the owner is
+ * a new one then. */
+static void apply_verdict(struct node *n, bool again)
+{
+    struct owner *owner = host_owner(n->host);
+    enum standing_state state = standing_state(&n->standing);
+
+    if (owner == NULL || (state == n->standing_applied && !again)) {
+        return;
+    }
+    n->note[0] = '\0';
+    if (state == STANDING_SERVE) {
+        owner_release_quarantine(owner);
+        if (standing_warned(&n->standing)) {
+            fly_log_warn("slice.alone", F_STR("reason", standing_text(&n->standing)));
+        }
+    } else if (state == STANDING_QUARANTINED) {
+        owner_quarantine(owner, FLY_FAILED_PRECONDITION, standing_text(&n->standing));
+        (void)snprintf(n->note, sizeof n->note, "slice %06x: %.80s", n->tag,
+                       standing_text(&n->standing));
+        fly_log_error("slice.quarantined", F_STR("reason", standing_text(&n->standing)),
+                      F_STR("hint", "restore the newer folder, or `flynode accept-loss` here"));
+    } else {
+        owner_quarantine(owner, FLY_UNAVAILABLE,
+                         "the slice's owner is asking the other nodes what they saw of its log");
+    }
+    n->standing_applied = state;
+}
+
+/* The host leads: for the first time, or again with a new owner. */
+void node_standing_ready(struct node *n, struct owner_now now)
+{
+    const struct slice_totals *sum = slice_totals(owner_state(host_owner(n->host)));
+
+    if (!n->standing_begun) {
+        struct standing_log log = {.incarnation = sum->incarnation,
+                                   .seq = sum->seq,
+                                   .fresh = host_founded(n->host) || n->run == NULL};
+        memcpy(log.lost, sum->lost, sizeof log.lost);
+        standing_init(&n->standing, &log, now.boot_ms);
+        n->standing_begun = true;
+        for (uint32_t i = 0; i < peers_count(n->peers); i++) {
+            const struct peers_member *p = peers_at(n->peers, i);
+            if (!node_id_equal(&p->id, &n->identity.credential.id)) {
+                standing_member(&n->standing, handle_of(&p->id), p->name, STANDING_EXPECTED);
+            }
+        }
+        node_standing_members(n, now);
+        standing_tick(&n->standing, now.boot_ms);
+    }
+    apply_verdict(n, true);
+}
+
+static void seen_answered(void *user, uint64_t context, struct rpc_reply *reply)
+{
+    struct node *n = user;
+    int64_t now_ms = fly_clock_boot_ms();
+
+    if (reply->status == FLY_OK) {
+        const Fly__V1__SeenReply *r = (const Fly__V1__SeenReply *)reply->message;
+        const struct standing_seen seen = {.known = r->known,
+                                           .incarnation = r->incarnation,
+                                           .seq = r->seq,
+                                           .forgotten = r->forgotten};
+        if (n->host != NULL) {
+            standing_answer(&n->standing, context, &seen, own_seq(n), now_ms);
+        }
+    } else {
+        standing_failed(&n->standing, context, now_ms);
+    }
+    rpc_reply_fini(reply);
+}
+
+static void ask(struct node *n, uint64_t handle, int64_t now_ms)
+{
+    Fly__V1__SeenRequest q = FLY__V1__SEEN_REQUEST__INIT;
+
+    q.slice = n->tag;
+    for (uint32_t i = 0; i < n->directory.member_count; i++) {
+        const struct gossip_member *m = &n->directory.members[i];
+        if (handle_of(&m->credential.id) == handle &&
+            links_call(n->links, &m->credential.id, &rpc_slice_seen, &q.base, SEEN_CALL_MS, now_ms,
+                       seen_answered, n, handle) == FLY_OK) {
+            return;
+        }
+    }
+    standing_failed(&n->standing, handle, now_ms);
+}
+
+/* True while the slice may decide. */
+bool node_standing_turn(struct node *n, struct owner_now now)
+{
+    uint64_t handle = 0;
+
+    if (!n->standing_begun || n->host == NULL) {
+        return false;
+    }
+    standing_tick(&n->standing, now.boot_ms);
+    while (n->links != NULL && standing_next(&n->standing, &handle, now.boot_ms)) {
+        ask(n, handle, now.boot_ms);
+    }
+    apply_verdict(n, false);
+    return standing_state(&n->standing) == STANDING_SERVE;
+}
+
+int64_t node_standing_deadline(const struct node *n)
+{
+    return n->standing_begun && n->host != NULL ? standing_deadline(&n->standing) : INT64_MAX;
+}
+
+void node_serve_seen(struct node *n, struct rpc_call *call)
+{
+    const Fly__V1__SeenRequest *q = (const Fly__V1__SeenRequest *)rpc_call_request(call);
+    Fly__V1__SeenReply reply = FLY__V1__SEEN_REPLY__INIT;
+    uint64_t incarnation = 0;
+    uint64_t seq = 0;
+    bool forgotten = false;
+
+    reply.known = seen_find(n->seen, q->slice, &incarnation, &seq, &forgotten);
+    reply.incarnation = incarnation;
+    reply.seq = seq;
+    reply.forgotten = forgotten;
+    rpc_call_reply(call, &reply.base);
+}
