@@ -52,6 +52,7 @@ if [ "$place" = netns ] && possible; then
     export FLY_NETNS_MACHINES=$tmp/machines.csv
     begin() { netns_up 5; }
     at() { on lan "$@"; }
+    become() { exec "$root/deploy/netns" exec lan "$@"; }
     node_state() { echo "$FLY_NETNS_DIR/$1/state"; }
     node_log() { echo "$FLY_NETNS_DIR/$1/log"; }
     node_there() { netns_pid "$1" >/dev/null; }
@@ -80,6 +81,7 @@ else
         use_edges "$all" 4 5
     }
     at() { "$@"; }
+    become() { exec "$@"; }
     node_state() { echo "$tmp/$1/state"; }
     node_log() { echo "$tmp/$1/log"; }
     node_there() { node_runs "$1"; }
@@ -202,11 +204,11 @@ for ((n = 0; n < clients; n++)); do
         --scope regions,launch,read,destroy) || fail "no token"
     echo "client-$n $token"
 done >"$tmp/tokens"
-at flyrpc watch --addr "$(edge_list)" --json >"$tmp/watched" 2>"$tmp/watched.err" </dev/null &
+become flyrpc watch --addr "$(edge_list)" --json >"$tmp/watched" 2>"$tmp/watched.err" </dev/null &
 watcher=$!
 # shellcheck disable=SC2046
-coproc load { call_s=3000 at fly_chaos --addr "$(edge_list)" $(load_arguments) \
-    --tokens "$tmp/tokens" --dir "$tmp/h" --regions SIN,DEN --keep $((120 / clients)) \
+coproc load { become fly_chaos --addr "$(edge_list)" $(load_arguments) \
+    --tokens "$tmp/tokens" --dir "$tmp/h" --regions SIN,DEN --keep $((80 / clients)) \
     --seed "$seed" 2>"$tmp/load.err"; }
 load_pid=$!
 # bash forgets its own two when the load ends
