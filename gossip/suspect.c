@@ -234,10 +234,20 @@ static int64_t suspicion_ms(const struct gossip *g, const struct swim_member *m,
     return (t->suspicion_max_ms - shrink) * scale;
 }
 
-static int64_t due_of(const struct gossip *g, const struct swim_member *m, uint32_t heard)
+/* When it is to be judged; or looked at once more, which comes first and takes a PING. */
+static int64_t due_of(const struct gossip *g, const struct swim_member *m, uint32_t heard,
+                      bool *look)
 {
     int64_t due_ms = m->suspected_ms + suspicion_ms(g, m, heard);
+    int64_t look_ms = due_ms - 2 * g->timing.ack_ms;
 
+    *look = m->looked_ms < look_ms && m->verdict_ms == 0;
+    if (*look) {
+        return look_ms;
+    }
+    if (m->looked_ms >= m->suspected_ms && due_ms < m->looked_ms + 2 * g->timing.ack_ms) {
+        due_ms = m->looked_ms + 2 * g->timing.ack_ms; /* late words made it sooner: still a look */
+    }
     return due_ms > m->verdict_ms ? due_ms : m->verdict_ms;
 }
 
@@ -251,8 +261,9 @@ int64_t swim_suspect_deadline(const struct gossip *g)
     uint32_t heard = heard_by_us(g);
     for (uint32_t i = 0; i < g->count; i++) {
         const struct swim_member *m = &g->members[g->order[i]];
-        if (m->seen.state == GOSSIP_SUSPECT && due_of(g, m, heard) < first_ms) {
-            first_ms = due_of(g, m, heard);
+        bool look;
+        if (m->seen.state == GOSSIP_SUSPECT && due_of(g, m, heard, &look) < first_ms) {
+            first_ms = due_of(g, m, heard, &look);
         }
     }
     return first_ms;
@@ -269,7 +280,13 @@ void swim_suspect_tick(struct gossip *g)
     for (uint32_t i = 0; i < g->count; i++) {
         uint32_t slot = g->order[i];
         struct swim_member *m = &g->members[slot];
-        if (m->seen.state != GOSSIP_SUSPECT || due_of(g, m, heard) > g->now.ms) {
+        bool look;
+        if (m->seen.state != GOSSIP_SUSPECT || due_of(g, m, heard, &look) > g->now.ms) {
+            continue;
+        }
+        if (look) {
+            m->looked_ms = g->now.ms;
+            swim_probe_start(g, slot, true); /* one PING, with what it is accused of */
             continue;
         }
         if (g->doubt_ms == 0 && enough(g, m, heard, PACKET_SILENT)) {

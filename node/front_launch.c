@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "node/failpoint.h"
 #include "node/front_parts.h"
 #include "node/slice/limits.h"
 #include "proto/base/check.h"
@@ -295,11 +296,25 @@ static struct launch_slot *launch_of(struct front *f, uint64_t ticket)
     return there ? slot : NULL;
 }
 
+static void pass_failpoint(const struct launch *l, const struct owner_answer *answer)
+{
+    if (l->at == LAUNCH_AT_OPEN && answer->code == OWNER_ELSEWHERE) {
+        failpoint_pass(FAILPOINT_EDGE_AFTER_OPEN);
+    } else if (l->at == LAUNCH_AT_HOLD && answer->code == OWNER_HELD) {
+        failpoint_pass(FAILPOINT_EDGE_AFTER_HOLD);
+    } else if (l->at == LAUNCH_AT_BIND && answer->code == OWNER_BOUND) {
+        failpoint_pass(FAILPOINT_EDGE_AFTER_BIND);
+    } else if (l->at == LAUNCH_AT_COMMIT && answer->code == OWNER_VM) {
+        failpoint_pass(FAILPOINT_EDGE_AFTER_COMMIT);
+    }
+}
+
 void front_launch_answer(struct front *f, const struct owner_answer *answer, struct owner_now now)
 {
     struct launch_slot *slot = launch_of(f, answer->ticket);
 
     if (slot != NULL) {
+        pass_failpoint(&slot->launch, answer);
         launch_receive(&slot->launch, answer, now.boot_ms);
         launch_run(f, slot, now);
     }

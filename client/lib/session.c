@@ -278,7 +278,7 @@ enum fly_status session_connect(struct session *session, int64_t timeout_ms,
     return status == FLY_OK ? take_hello(session, failure) : status;
 }
 
-void session_move_on(struct session *session, const struct failure *failure)
+void session_move_on(struct session *session, struct failure *failure)
 {
     bool silent = failure->status == FLY_DEADLINE_EXCEEDED;
     bool stuck = failure->reason == FLY__V1__REASON__REASON_OWNER_UNREACHABLE ||
@@ -288,10 +288,17 @@ void session_move_on(struct session *session, const struct failure *failure)
     /* a stream or call that was turned away without a word about why */
     bool leaving = failure->status == FLY_UNAVAILABLE &&
                    failure->reason == FLY__V1__REASON__REASON_NONE && failure->connected;
+    bool no_edge = failure->status == FLY_UNIMPLEMENTED;
 
-    if (session->channel != NULL && session->choices.count > 1 && (silent || stuck || leaving)) {
+    if (session->channel != NULL && session->choices.count > 1 &&
+        (silent || stuck || leaving || no_edge)) {
         disconnect(session);
-        choices_next(&session->choices);
+        failure->moved = true;
+        if (no_edge) {
+            choices_drop(&session->choices);
+        } else {
+            choices_next(&session->choices);
+        }
     }
 }
 
@@ -391,7 +398,8 @@ static bool worth_again(const struct session *session, const struct failure *fai
         return failure->retryable && failure->reason != FLY__V1__REASON__REASON_QUOTA;
     }
     return failure->status == FLY_UNAVAILABLE ||
-           (failure->status == FLY_DEADLINE_EXCEEDED && session->choices.count > 1);
+           (failure->status == FLY_DEADLINE_EXCEEDED && session->choices.count > 1) ||
+           (failure->status == FLY_UNIMPLEMENTED && failure->moved);
 }
 
 enum fly_status session_call_again(struct session *session, const struct rpc_method *method,

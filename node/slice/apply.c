@@ -153,7 +153,11 @@ static enum slice_code apply_launch(struct step *t, const struct command *c)
     if (c->name[0] != '\0') {
         memcpy(r->name, c->name, sizeof r->name);
     } else {
-        vmid_name(r->vm, r->name);
+        if (t->head->version == 1) {
+            vmid_name_1(r->vm, r->name);
+        } else {
+            vmid_name(r->vm, r->name);
+        }
     }
     r->machine = c->machine;
     r->cores = c->cores;

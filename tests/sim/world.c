@@ -12,6 +12,7 @@ enum {
     SWEEP_ROUNDS = 3,          /* bound, done, released */
     REST_MS = 8000,            /* longer than a hold lives and a message is late */
     HEAL_MAX_MS = 3600 * 1000, /* everything must be settled by then */
+    HEAL_STEPS_MAX = 1000000,  /* and in so many */
 };
 
 static void make_slice(struct sim_world *w, uint32_t index)
@@ -44,7 +45,7 @@ static void make_slice(struct sim_world *w, uint32_t index)
     sim_at(w, sim_between(w, 0, 500), SIM_WATCH, index, 0, 0, NULL);
 }
 
-static void add_machines(struct sim_world *w, struct sim_slice *s)
+void world_add_machines(struct sim_world *w, struct sim_slice *s)
 {
     for (uint32_t i = 0; i < s->machines_wanted; i++) {
         struct sim_raw raw = {.kind = SIM_RAW_MACHINE, .slice = s->index};
@@ -55,7 +56,7 @@ static void add_machines(struct sim_world *w, struct sim_slice *s)
         (void)snprintf(raw.call.name, sizeof raw.call.name, "m%u", i);
         (void)fly_copy_string(raw.call.region, sizeof raw.call.region,
                               sim_chance(w, 800) ? "SIN" : "FRA");
-        FLY_CHECK(edge_raw(w, &w->edges[0], &raw));
+        (void)edge_raw(w, &w->edges[sim_below(w, w->edge_count)], &raw);
     }
 }
 
@@ -89,7 +90,7 @@ static void make(struct sim_world *w)
                                         .tick_at_ms = INT64_MAX};
     }
     for (uint32_t i = 0; i < w->slice_count; i++) {
-        add_machines(w, &w->slices[i]);
+        world_add_machines(w, &w->slices[i]);
     }
     for (uint32_t i = 0; i < w->client_count; i++) {
         w->clients[i] = (struct sim_client){.index = i, .key = UINT32_MAX};
@@ -316,7 +317,10 @@ void world_run(struct sim_world *w, uint64_t steps)
     heal(w);
     int64_t healed_ms = w->now_ms;
     while (!all_settled(w)) {
-        if (!step(w) || w->now_ms - healed_ms > HEAL_MAX_MS) {
+        if (w->limit) {
+            return;
+        }
+        if (!step(w) || w->now_ms - healed_ms > HEAL_MAX_MS || w->steps > steps + HEAL_STEPS_MAX) {
             for (uint32_t i = 0; i < w->key_count; i++) {
                 if (!w->keys[i].settled) {
                     sim_fail(w, "liveness: key %s of %u is never settled",

@@ -328,7 +328,7 @@ static enum slice_code launch(struct oracle *o, const struct command *c, struct 
     r->number = o->totals.vms_created;
     r->vm = vmid_make(o->totals.tag, r->number);
     if (c->name[0] == '\0') {
-        vmid_name(r->vm, r->name);
+        (out->head.version == 1 ? vmid_name_1 : vmid_name)(r->vm, r->name);
     } else {
         (void)fly_copy_string(r->name, sizeof r->name, c->name);
     }
