@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "node/config.h"
+#include "node/failpoint.h"
 #include "node/founding.h"
 #include "node/node.h"
 #include "proto/base/check.h"
@@ -112,7 +113,8 @@ static int run_run(int argc, char **argv)
         SETTING("share", OPTION_FIRST + 17, "K/N", "only the K-th of N equal parts of them"),
         SETTING("regions", OPTION_FIRST + 18, "A,B", "only those in these regions"),
         SETTING("host", OPTION_FIRST + 19, NULL, "bring the machine that this node runs on"),
-        SETTING("host-reserve", OPTION_FIRST + 20, "SIZE", "of it, kept back [see --help of docs]"),
+        SETTING("host-reserve", OPTION_FIRST + 20, "CORES/MEMORY",
+                "of it, kept back [a tenth, at least 1 core and 1 GB]"),
         SETTING("flush-interval", OPTION_FIRST + 21, "TIME", "events are sent so often [50ms]"),
         SETTING("beacon", OPTION_FIRST + 22, "on|off", "find and be found by multicast [on]"),
         SETTING_REGIONS,
@@ -130,6 +132,9 @@ static int run_run(int argc, char **argv)
                    "Runs a node of a cluster that was made with `flynode init` and joined with "
                    "`flynode join`.\v" PRECEDENCE);
     if (config_check_run(&config, &run, &error) != FLY_OK) {
+        die(&error);
+    }
+    if (failpoint_setup(&error) != FLY_OK) {
         die(&error);
     }
     fly_log_setup(config_log_level(&config), strcmp(config.log_format, "json") == 0);

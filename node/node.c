@@ -567,7 +567,25 @@ static enum fly_status who_we_are(struct node *n, const struct node_config *conf
     return config_check_roles(config, roles, error);
 }
 
-int node_run(const struct node_config *config, const struct config_run *run)
+/* Addresses that init or join kept are for a start that tells none. */
+static enum fly_status take_kept_addresses(const struct node_settings *kept,
+                                           const struct node_config *config, struct config_run *run,
+                                           struct fly_error *error)
+{
+    struct node_config both = *config;
+
+    if (config->rpc[0] != '\0' || config->advertise[0] != '\0') {
+        return FLY_OK;
+    }
+    (void)fly_copy_string(both.rpc, sizeof both.rpc, kept->rpc);
+    (void)fly_copy_string(both.advertise, sizeof both.advertise, kept->advertise);
+    if (config_check_run(&both, run, error) != FLY_OK) {
+        return fly_error_wrap(error, "with what " SETTINGS_FILE " keeps");
+    }
+    return FLY_OK;
+}
+
+int node_run(const struct node_config *config, struct config_run *run)
 {
     struct node *n = node_begin(config);
     struct fly_error error;
@@ -576,7 +594,8 @@ int node_run(const struct node_config *config, const struct config_run *run)
     if (identity_open_made(config->state, fly_clock_wall_ms(), &n->identity, &error) != FLY_OK) {
         return refused(n, &error);
     }
-    if (who_we_are(n, config, run, &error) != FLY_OK || node_load_inventory(n, &error) != FLY_OK) {
+    if (take_kept_addresses(&n->identity.settings, config, run, &error) != FLY_OK ||
+        who_we_are(n, config, run, &error) != FLY_OK || node_load_inventory(n, &error) != FLY_OK) {
         identity_close(&n->identity);
         return refused(n, &error);
     }
