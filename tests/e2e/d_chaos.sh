@@ -280,6 +280,16 @@ wait_for "$ready_s" "a whole list" listed
 running=$(jq length "$out")
 
 step "the watcher saw each change once, in order per slice"
+# up to the last one of each slice
+at flyrpc slice list --addr "$(edge_list)" --json >"$tmp/slices" 2>"$err" </dev/null ||
+    fail "no list of slices"
+saw_all() {
+    jq -s --slurpfile slices "$tmp/slices" 'map(select(.seq != null)) | . as $seen |
+        $slices[0] | all(.[]; . as $s |
+            ([$seen[] | select(.slice == $s.slice) | .seq] | max) >= $s.seq)' "$tmp/watched" \
+        2>/dev/null | grep -q true
+}
+wait_for 30 "the watcher to see the last changes" saw_all
 kill -INT "$watcher" 2>/dev/null
 wait "$watcher" 2>/dev/null
 cp "$tmp/watched.err" "$err"
