@@ -92,6 +92,20 @@ void swim_suspect_accuse(struct gossip *g, uint32_t slot, enum packet_evidence e
     }
 }
 
+/* Members that are up and that we ourselves hear: any of them could be a witness, too. */
+static uint32_t heard_by_us(const struct gossip *g)
+{
+    const struct node_id *self = &g->members[SWIM_SELF].seen.credential.id;
+    uint32_t heard = 0;
+
+    for (uint32_t i = 0; i < g->count; i++) {
+        const struct swim_member *m = &g->members[g->order[i]];
+        heard += g->order[i] != SWIM_SELF && swim_member_is_up(m) &&
+                 !swim_suspect_is_accused_by(m, self);
+    }
+    return heard;
+}
+
 /* --- what others say --- */
 
 static bool signed_right(struct gossip *g, const struct packet_accusation *said, uint32_t accuser)
@@ -128,9 +142,9 @@ static void refute(struct gossip *g, struct swim_arrival *a, const struct packet
 /* Who hears an accusation looks for itself, so that witnesses need not stumble upon it. */
 static void look(struct gossip *g, uint32_t slot)
 {
-    uint32_t others = swim_member_others(g);
+    uint32_t heard = heard_by_us(g);
 
-    if (fly_rng_below(&g->rng, others > 0 ? others : 1) < SWIM_WITNESSES_ASKED) {
+    if (fly_rng_below(&g->rng, heard > 0 ? heard : 1) < SWIM_WITNESSES_ASKED) {
         swim_probe_start(g, slot, false);
     }
 }
@@ -184,20 +198,6 @@ void swim_suspect_receive(struct gossip *g, struct swim_arrival *a,
 }
 
 /* --- the verdict --- */
-
-/* Members that are up and that we ourselves hear: any of them could be a witness, too. */
-static uint32_t heard_by_us(const struct gossip *g)
-{
-    const struct node_id *self = &g->members[SWIM_SELF].seen.credential.id;
-    uint32_t heard = 0;
-
-    for (uint32_t i = 0; i < g->count; i++) {
-        const struct swim_member *m = &g->members[g->order[i]];
-        heard += g->order[i] != SWIM_SELF && swim_member_is_up(m) &&
-                 !swim_suspect_is_accused_by(m, self);
-    }
-    return heard;
-}
 
 /* Two accusers; or we alone, when nobody is left who could be the second. */
 static bool enough(const struct gossip *g, const struct swim_member *m, uint32_t heard,

@@ -231,6 +231,8 @@ struct gossip {
     int64_t sync_ms; /* none before this */
     int64_t synced_ms;
     struct swim_pull pulls[SWIM_PULLS_MAX];
+    uint32_t strangers; /* told of in this second to who has no MAC */
+    int64_t strangers_ms;
     uint32_t verifies; /* that may still be made, times 1000 */
     int64_t verifies_ms;
     int64_t retold_ms; /* our claim, to one who had an old one */

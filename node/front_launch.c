@@ -208,15 +208,26 @@ static int64_t launch_deadline_of(const struct rpc_call *call, struct owner_now 
     return deadline_ms - margin;
 }
 
+/* In no list; NULL: all are taken. */
+static struct launch_slot *launch_slot_take(struct front *f)
+{
+    if (!fly_list_empty(&f->free_launches)) {
+        struct launch_slot *slot = FLY_CONTAINER(f->free_launches.next, struct launch_slot, link);
+        fly_list_drop(&slot->link);
+        return slot;
+    }
+    return f->fresh_launch < FRONT_LAUNCHES_MAX ? &f->launches[f->fresh_launch++] : NULL;
+}
+
 static void launch_begin(struct front *f, struct rpc_call *call, struct launch_spec *spec,
                          struct owner_now now)
 {
-    if (fly_list_empty(&f->free_launches)) {
+    struct launch_slot *slot = launch_slot_take(f);
+
+    if (slot == NULL) {
         front_refuse_overloaded(call, "launches");
         return;
     }
-    struct launch_slot *slot = FLY_CONTAINER(f->free_launches.next, struct launch_slot, link);
-    fly_list_drop(&slot->link);
     fly_list_append(&f->running, &slot->link);
     f->running_count++;
     slot->call = call;
@@ -290,7 +301,7 @@ static struct launch_slot *launch_of(struct front *f, uint64_t ticket)
     uint64_t handle = ticket >> TICKET_BITS;
     uint32_t i = (uint32_t)(handle & ((1u << SLOT_BITS) - 1));
 
-    FLY_CHECK(i < FRONT_LAUNCHES_MAX);
+    FLY_CHECK(i < f->fresh_launch);
     struct launch_slot *slot = &f->launches[i];
     bool there = slot->call != NULL && slot->generation == (uint32_t)(handle >> SLOT_BITS);
     return there ? slot : NULL;

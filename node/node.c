@@ -569,8 +569,8 @@ static enum fly_status who_we_are(struct node *n, const struct node_config *conf
 
 /* Addresses that init or join kept are for a start that tells none. */
 static enum fly_status take_kept_addresses(const struct node_settings *kept,
-                                           const struct node_config *config,
-                                           struct config_run *run, struct fly_error *error)
+                                           const struct node_config *config, struct config_run *run,
+                                           struct fly_error *error)
 {
     struct node_config both = *config;
 

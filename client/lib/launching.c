@@ -199,7 +199,6 @@ static struct outcome_try describe(const struct run *run, enum fly_status status
     ended.retryable = failure->retryable;
     ended.connected = failure->connected;
     ended.sent = failure->sent;
-    ended.moved = failure->moved;
     if (failure->refusal != NULL && run->result->has_key) {
         uint32_t home = key_minted(&run->result->key) ? key_home(&run->result->key, 0) : 0;
         ended.other_room =

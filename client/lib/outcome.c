@@ -77,7 +77,6 @@ static bool passing(const struct outcome_try *ended)
     case FLY__V1__REASON__REASON_NONE:
         /* not executed: the connection went away, or the server's RPC layer is full */
         return ended->status == FLY_UNAVAILABLE ||
-               (ended->moved && ended->status == FLY_UNIMPLEMENTED) || /* that was no edge */
                (!ended->sent && (ended->status == FLY_RESOURCE_EXHAUSTED ||
                                  /* this edge had its share of the time; another may answer */
                                  ended->status == FLY_DEADLINE_EXCEEDED));

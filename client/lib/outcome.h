@@ -28,7 +28,6 @@ struct outcome_try {
     bool retryable;  /* as the refusal says */
     bool connected;  /* false: there was no connection to send it on */
     bool sent;       /* rpc_reply.sent: false: certainly not executed */
-    bool moved;      /* the next try goes to another edge */
     bool other_room; /* the refusal names a slice with room that this key is not at home in */
 };
 

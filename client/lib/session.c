@@ -338,9 +338,9 @@ static void wait_for(struct session *session, struct waiter *waiter, uint32_t id
     }
 }
 
-enum fly_status session_call(struct session *session, const struct rpc_method *method,
-                             const ProtobufCMessage *request, int64_t timeout_ms,
-                             struct rpc_reply *reply, struct failure *failure)
+static enum fly_status call_once(struct session *session, const struct rpc_method *method,
+                                 const ProtobufCMessage *request, int64_t timeout_ms,
+                                 struct rpc_reply *reply, struct failure *failure)
 {
     int64_t until = fly_clock_boot_ms() + timeout_ms;
     struct waiter waiter = {.fd = -1};
@@ -387,6 +387,24 @@ enum fly_status session_call(struct session *session, const struct rpc_method *m
     return status;
 }
 
+enum fly_status session_call(struct session *session, const struct rpc_method *method,
+                             const ProtobufCMessage *request, int64_t timeout_ms,
+                             struct rpc_reply *reply, struct failure *failure)
+{
+    int64_t until = fly_clock_boot_ms() + timeout_ms;
+    size_t others = CHOICES_MAX;
+    enum fly_status status = call_once(session, method, request, timeout_ms, reply, failure);
+
+    /* who is no edge did nothing: the next one is asked as if it had been the first */
+    while (status == FLY_UNIMPLEMENTED && failure->moved && others-- > 0 &&
+           fly_clock_boot_ms() < until) {
+        rpc_reply_fini(reply);
+        failure_fini(failure);
+        status = call_once(session, method, request, until - fly_clock_boot_ms(), reply, failure);
+    }
+    return status;
+}
+
 /* For calls that may be made twice: what a second try can help. */
 static bool worth_again(const struct session *session, const struct failure *failure,
                         bool was_connected)
@@ -398,8 +416,7 @@ static bool worth_again(const struct session *session, const struct failure *fai
         return failure->retryable && failure->reason != FLY__V1__REASON__REASON_QUOTA;
     }
     return failure->status == FLY_UNAVAILABLE ||
-           (failure->status == FLY_DEADLINE_EXCEEDED && session->choices.count > 1) ||
-           (failure->status == FLY_UNIMPLEMENTED && failure->moved);
+           (failure->status == FLY_DEADLINE_EXCEEDED && session->choices.count > 1);
 }
 
 enum fly_status session_call_again(struct session *session, const struct rpc_method *method,

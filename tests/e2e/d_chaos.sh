@@ -28,6 +28,10 @@ edges=(4 5)
 nodes=(1 2 3 4 5)
 declare -A done_faults=()
 between=0 # faults that hit between the calls of one launch
+armed=
+armed_point=
+armed_action=
+hits_before=0
 
 # Small regions, so that they are full most of the time and keys go elsewhere.
 {
@@ -52,6 +56,7 @@ if [ "$place" = netns ] && possible; then
     export FLY_NETNS_MACHINES=$tmp/machines.csv
     begin() { netns_up 5; }
     at() { on lan "$@"; }
+    become() { exec "$root/deploy/netns" exec lan "$@"; }
     node_state() { echo "$FLY_NETNS_DIR/$1/state"; }
     node_log() { echo "$FLY_NETNS_DIR/$1/log"; }
     node_there() { netns_pid "$1" >/dev/null; }
@@ -80,6 +85,7 @@ else
         use_edges "$all" 4 5
     }
     at() { "$@"; }
+    become() { exec "$@"; }
     node_state() { echo "$tmp/$1/state"; }
     node_log() { echo "$tmp/$1/log"; }
     node_there() { node_runs "$1"; }
@@ -148,41 +154,58 @@ fault() {
         some_time 10 "$([ "$faults" -ge 20 ] && echo 100 || echo 30)"
         heal
         ;;
-    between) # the node dies by itself when the launches come to that point
-        ended_by_itself() { ! node_there "$armed"; }
+    between) # the node comes to that point by itself
         armed_since=$SECONDS
-        until ended_by_itself; do
-            [ $((SECONDS - armed_since)) -lt 20 ] || break
-            sleep 0.05
+        until hit; do
+            [ $((SECONDS - armed_since)) -lt 15 ] || break
+            sleep 0.02
         done
-        if node_there "$armed"; then
-            node_kill "$armed" # these launches did not come by there
-        else
-            node_collect "$armed"
+        if hit; then
             between=$((between + 1))
+        else # these launches did not come by there
+            armed_action=kill
+            node_kill "$armed"
         fi
-        some_time 0 15
-        node_start "$armed"
+        if [ "$armed_action" = stop ]; then
+            some_time 10 "$([ "$faults" -ge 20 ] && echo 60 || echo 30)"
+            node_thaw "$armed"
+        else
+            wait_for 20 "node $armed to be gone" node_gone "$armed"
+            ! hit || node_collect "$armed"
+            some_time 0 15
+            node_start "$armed"
+        fi
         ;;
     esac
     done_faults[$1]=$((${done_faults[$1]:-0} + 1))
 }
 
-# arm - one node is started again so that it dies between the calls of a launch
+node_gone() { ! node_there "$1"; }
+
+hits() { cat "$(node_log 1)" "$(node_log 2)" "$(node_log 3)" "$(node_log 4)" "$(node_log 5)" |
+    grep -c '^failpoint '; }
+hit() { [ "$(hits)" -gt "$hits_before" ]; }
+
+# arm - one node is started again so that it is killed or stops between the calls of a launch
 arm() {
     local point
-    point=$(pick edge-after-open edge-after-hold edge-after-bind owner-before-append \
-        owner-after-append owner-after-append)
+    point=$(pick edge-after-open edge-after-open edge-after-hold edge-after-bind edge-after-commit \
+        owner-before-append owner-before-append owner-after-append owner-after-append)
+    armed_action=$(pick kill kill stop)
     case "$point" in
     # holds and bindings are made only where home has no room: rarer than the rest
-    edge-after-hold | edge-after-bind) armed=$(pick "${edges[@]}") && point=$point=kill ;;
-    edge-*) armed=$(pick "${edges[@]}") && point=$point=kill:$((1 + RANDOM % 40)) ;;
-    *) armed=$(pick "${peers[@]}") && point=$point=kill:$((1 + RANDOM % 40)) ;;
+    edge-after-hold | edge-after-bind | edge-after-commit) n=$((1 + RANDOM % 3)) ;;
+    *) n=$((1 + RANDOM % 40)) ;;
     esac
+    case "$point" in
+    edge-*) armed=$(pick "${edges[@]}") ;;
+    *) armed=$(pick "${peers[@]}") ;;
+    esac
+    armed_point="$point=$armed_action:$n"
     node_kill "$armed"
-    FLYNODE_FAILPOINTS=$point node_start "$armed"
-    armed_point=$point
+    FLYNODE_FAILPOINTS=$armed_point node_start "$armed"
     wait_for "$ready_s" "all to be alive" all_alive
+    hits_before=$(hits)
 }
 
 # answer - reads one line of counters from the load, which must come
@@ -202,11 +225,11 @@ for ((n = 0; n < clients; n++)); do
         --scope regions,launch,read,destroy) || fail "no token"
     echo "client-$n $token"
 done >"$tmp/tokens"
-at flyrpc watch --addr "$(edge_list)" --json >"$tmp/watched" 2>"$tmp/watched.err" </dev/null &
+become flyrpc watch --addr "$(edge_list)" --json >"$tmp/watched" 2>"$tmp/watched.err" </dev/null &
 watcher=$!
 # shellcheck disable=SC2046
-coproc load { call_s=3000 at fly_chaos --addr "$(edge_list)" $(load_arguments) \
-    --tokens "$tmp/tokens" --dir "$tmp/h" --regions SIN,DEN --keep $((120 / clients)) \
+coproc load { become fly_chaos --addr "$(edge_list)" $(load_arguments) \
+    --tokens "$tmp/tokens" --dir "$tmp/h" --regions SIN,DEN --keep $((80 / clients)) \
     --seed "$seed" 2>"$tmp/load.err"; }
 load_pid=$!
 # bash forgets its own two when the load ends
