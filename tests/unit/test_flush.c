@@ -88,7 +88,7 @@ static void on_event(void *user, const struct event *event)
     struct world *w = user;
 
     w->events++;
-    w->picture[atoi(event->machine)] = event->machine_cores_free;
+    w->picture[strtoul(event->machine, NULL, 10)] = event->machine_cores_free;
 }
 
 static void on_machine(void *user, const struct event_message *message,
@@ -97,7 +97,7 @@ static void on_machine(void *user, const struct event_message *message,
     struct world *w = user;
 
     (void)message;
-    w->picture[atoi(machine->name)] = machine->removed ? 0 : machine->cores_free;
+    w->picture[strtoul(machine->name, NULL, 10)] = machine->removed ? 0 : machine->cores_free;
 }
 
 static void deliver(void *user, struct fly_bytes bytes)
@@ -126,7 +126,7 @@ static bool machine_of(void *user, const char *name, uint32_t *number, struct ev
 {
     struct world *w = user;
 
-    *number = (uint32_t)atoi(name);
+    *number = (uint32_t)strtoul(name, NULL, 10);
     *out = (struct event_machine){.region = "SIN", .cores_free = w->free[*number]};
     (void)snprintf(out->name, sizeof out->name, "%s", name);
     return w->free[*number] != 0;

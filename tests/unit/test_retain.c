@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "proto/wire/retain.h"
 #include "proto/base/rng.h"
+#include "proto/wire/retain.h"
 
 static struct event event_of(uint64_t seq, struct fly_rng *rng)
 {
