@@ -23,6 +23,8 @@ struct gossip_timing gossip_timing_lan(void)
         .suspicion_down_ms = 1000,
         .suspicion_min_ms = 7000,
         .suspicion_max_ms = 8000,
+        .there_ms = 4000,
+        .there_max_ms = 60000,
         .sync_ms = 5000,
         .reap_ms = 24 * 3600 * 1000,
         .settle_ms = 2000,
@@ -264,6 +266,16 @@ void gossip_hint_refused(struct gossip *g, const struct gossip_address *address,
             swim_address_equal(&m->seen.meta.address, address)) {
             swim_probe_refused(g, slot);
         }
+    }
+}
+
+void gossip_hint_there(struct gossip *g, const struct node_id *id, struct gossip_now now)
+{
+    uint32_t slot = swim_member_find(g, id);
+
+    swim_pass_time(g, now);
+    if (slot != SWIM_NONE && g->members[slot].seen.state == GOSSIP_SUSPECT) {
+        g->members[slot].there_ms = g->now.ms;
     }
 }
 

@@ -69,6 +69,7 @@ struct swim_member {
     int64_t suspected_ms; /* start of the suspicion time; stalls of our own push it on */
     int64_t verdict_ms;   /* not judged again before this */
     int64_t looked_ms;    /* last look before the verdict */
+    int64_t there_ms;     /* its host's kernel was heard last */
     int64_t answered_ms;  /* its last JOIN */
     bool pair_ready;
     uint8_t pair[KEYRING_SIZE];
