@@ -49,7 +49,8 @@ enum fly_status feed_publisher_create(struct feed_publisher **out, const char *u
                                       const struct seal_ring *ring, uint64_t seed,
                                       struct fly_error *error);
 uint16_t feed_publisher_port(const struct feed_publisher *p);
-/* Seals and publishes one message; copies it. Never waits. One thread at a time. */
+/* Seals and publishes one message; copies it. Never waits. One thread at a time. (nng 1.5.2 loses
+ * the memory of a message that is being sent when its connection breaks: #1713.) */
 void feed_publish(struct feed_publisher *p, struct fly_bytes message);
 void feed_publisher_counters(struct feed_publisher *p, struct feed_counters *out);
 void feed_publisher_destroy(struct feed_publisher *p);
