@@ -166,6 +166,7 @@ static size_t encode_join(struct gossip *g, const struct swim_job *job, uint8_t 
 
     fly_put_u64(&d.w, job->nonce);
     FLY_CHECK(swim_outbox_put_full(g, &d.w, SWIM_SELF));
+    g->counters.updates_out--; /* it asks; who is alone goes on asking */
     return finish(&d);
 }
 

@@ -313,15 +313,20 @@ void swim_probe_stalled(struct gossip *g, int64_t ms)
 
 void swim_probe_refused(struct gossip *g, uint32_t slot)
 {
+    const struct node_id *self = &g->members[SWIM_SELF].seen.credential.id;
     struct swim_probe *p = find_probe(g, slot);
+    bool relayed = false;
 
     for (unsigned i = 0; i < SWIM_RELAYS_MAX; i++) {
         if (g->relays[i].used && g->relays[i].target == slot) {
             nack(g, &g->relays[i]);
+            relayed = true;
         }
     }
     if (p == NULL) {
-        if (swim_member_is_up(&g->members[slot])) {
+        /* Not when we only helped, or have said so: each probe makes refusals at its helpers. */
+        if (!relayed && swim_member_is_up(&g->members[slot]) &&
+            !swim_suspect_is_accused_by(&g->members[slot], self)) {
             swim_probe_start(g, slot, false);
         }
         return;
@@ -359,6 +364,25 @@ void swim_probe_ping(struct gossip *g, struct swim_arrival *a)
     }
 }
 
+/* We were deaf, and somebody is heard again: whom we accused meanwhile is asked once more. */
+static void look_again(struct gossip *g)
+{
+    const struct node_id *self = &g->members[SWIM_SELF].seen.credential.id;
+    uint32_t chosen = SWIM_NONE;
+    uint32_t accused = 0;
+
+    for (uint32_t i = 0; g->suspects > 0 && g->health > 0 && i < g->count; i++) {
+        const struct swim_member *m = &g->members[g->order[i]];
+        if (m->seen.state == GOSSIP_SUSPECT && swim_suspect_is_accused_by(m, self) &&
+            find_probe(g, g->order[i]) == NULL && fly_rng_below(&g->rng, ++accused) == 0) {
+            chosen = g->order[i];
+        }
+    }
+    if (chosen != SWIM_NONE) {
+        swim_probe_start(g, chosen, false);
+    }
+}
+
 void swim_probe_ack(struct gossip *g, struct swim_arrival *a)
 {
     uint64_t nonce = fly_get_u64(&a->body);
@@ -370,6 +394,7 @@ void swim_probe_ack(struct gossip *g, struct swim_arrival *a)
     }
     p->stage = SWIM_IDLE;
     g->members[a->sender].seen.heard_ms = g->now.ms;
+    look_again(g);
     healthier(g, -1);
     g->doubt_ms = 0;
     if (a->authentic) {

@@ -92,6 +92,20 @@ void swim_suspect_accuse(struct gossip *g, uint32_t slot, enum packet_evidence e
     }
 }
 
+/* Members that are up and that we ourselves hear: any of them could be a witness, too. */
+static uint32_t heard_by_us(const struct gossip *g)
+{
+    const struct node_id *self = &g->members[SWIM_SELF].seen.credential.id;
+    uint32_t heard = 0;
+
+    for (uint32_t i = 0; i < g->count; i++) {
+        const struct swim_member *m = &g->members[g->order[i]];
+        heard += g->order[i] != SWIM_SELF && swim_member_is_up(m) &&
+                 !swim_suspect_is_accused_by(m, self);
+    }
+    return heard;
+}
+
 /* --- what others say --- */
 
 static bool signed_right(struct gossip *g, const struct packet_accusation *said, uint32_t accuser)
@@ -128,9 +142,9 @@ static void refute(struct gossip *g, struct swim_arrival *a, const struct packet
 /* Who hears an accusation looks for itself, so that witnesses need not stumble upon it. */
 static void look(struct gossip *g, uint32_t slot)
 {
-    uint32_t others = swim_member_others(g);
+    uint32_t heard = heard_by_us(g);
 
-    if (fly_rng_below(&g->rng, others > 0 ? others : 1) < SWIM_WITNESSES_ASKED) {
+    if (fly_rng_below(&g->rng, heard > 0 ? heard : 1) < SWIM_WITNESSES_ASKED) {
         swim_probe_start(g, slot, false);
     }
 }
@@ -185,20 +199,6 @@ void swim_suspect_receive(struct gossip *g, struct swim_arrival *a,
 
 /* --- the verdict --- */
 
-/* Members that are up and that we ourselves hear: any of them could be a witness, too. */
-static uint32_t heard_by_us(const struct gossip *g)
-{
-    const struct node_id *self = &g->members[SWIM_SELF].seen.credential.id;
-    uint32_t heard = 0;
-
-    for (uint32_t i = 0; i < g->count; i++) {
-        const struct swim_member *m = &g->members[g->order[i]];
-        heard += g->order[i] != SWIM_SELF && swim_member_is_up(m) &&
-                 !swim_suspect_is_accused_by(m, self);
-    }
-    return heard;
-}
-
 /* Two accusers; or we alone, when nobody is left who could be the second. */
 static bool enough(const struct gossip *g, const struct swim_member *m, uint32_t heard,
                    enum packet_evidence least)
@@ -234,10 +234,20 @@ static int64_t suspicion_ms(const struct gossip *g, const struct swim_member *m,
     return (t->suspicion_max_ms - shrink) * scale;
 }
 
-static int64_t due_of(const struct gossip *g, const struct swim_member *m, uint32_t heard)
+/* When it is to be judged; or looked at once more, which comes first and takes a PING. */
+static int64_t due_of(const struct gossip *g, const struct swim_member *m, uint32_t heard,
+                      bool *look)
 {
     int64_t due_ms = m->suspected_ms + suspicion_ms(g, m, heard);
+    int64_t look_ms = due_ms - 2 * g->timing.ack_ms;
 
+    *look = m->looked_ms < look_ms && m->verdict_ms == 0;
+    if (*look) {
+        return look_ms;
+    }
+    if (m->looked_ms >= m->suspected_ms && due_ms < m->looked_ms + 2 * g->timing.ack_ms) {
+        due_ms = m->looked_ms + 2 * g->timing.ack_ms; /* late words made it sooner: still a look */
+    }
     return due_ms > m->verdict_ms ? due_ms : m->verdict_ms;
 }
 
@@ -251,8 +261,9 @@ int64_t swim_suspect_deadline(const struct gossip *g)
     uint32_t heard = heard_by_us(g);
     for (uint32_t i = 0; i < g->count; i++) {
         const struct swim_member *m = &g->members[g->order[i]];
-        if (m->seen.state == GOSSIP_SUSPECT && due_of(g, m, heard) < first_ms) {
-            first_ms = due_of(g, m, heard);
+        bool look;
+        if (m->seen.state == GOSSIP_SUSPECT && due_of(g, m, heard, &look) < first_ms) {
+            first_ms = due_of(g, m, heard, &look);
         }
     }
     return first_ms;
@@ -269,7 +280,13 @@ void swim_suspect_tick(struct gossip *g)
     for (uint32_t i = 0; i < g->count; i++) {
         uint32_t slot = g->order[i];
         struct swim_member *m = &g->members[slot];
-        if (m->seen.state != GOSSIP_SUSPECT || due_of(g, m, heard) > g->now.ms) {
+        bool look;
+        if (m->seen.state != GOSSIP_SUSPECT || due_of(g, m, heard, &look) > g->now.ms) {
+            continue;
+        }
+        if (look) {
+            m->looked_ms = g->now.ms;
+            swim_probe_start(g, slot, true); /* one PING, with what it is accused of */
             continue;
         }
         if (g->doubt_ms == 0 && enough(g, m, heard, PACKET_SILENT)) {

@@ -68,6 +68,7 @@ struct swim_member {
     struct swim_accuser accusers[SWIM_ACCUSERS_MAX]; /* of the claim above */
     int64_t suspected_ms; /* start of the suspicion time; stalls of our own push it on */
     int64_t verdict_ms;   /* not judged again before this */
+    int64_t looked_ms;    /* last look before the verdict */
     int64_t answered_ms;  /* its last JOIN */
     bool pair_ready;
     uint8_t pair[KEYRING_SIZE];
@@ -96,7 +97,7 @@ struct swim_probe {
     uint8_t asked;    /* helpers */
     uint8_t nacks;    /* of them */
     uint8_t refusals; /* its host said that nobody listens there */
-    bool to_dead;     /* to see whether it is back: no helpers, no accusation */
+    bool to_dead;     /* one PING to see whether it is there after all: no accusation */
     bool graced;      /* we were late: the deadline was moved once */
 };
 
@@ -198,7 +199,7 @@ struct gossip {
     /* table */
     uint32_t members_max;
     uint32_t slot_count;
-    uint32_t sequence_floor; /* highest sequence_out of a member that was dropped */
+    uint32_t sequence_floor;     /* highest sequence_out of a member that was dropped */
     struct swim_member *members; /* [slot_count], by slot */
     uint32_t *order;             /* [count], slots, shuffled: the way of the probes */
     uint32_t *free;              /* [free_count], slots */
@@ -230,6 +231,8 @@ struct gossip {
     int64_t sync_ms; /* none before this */
     int64_t synced_ms;
     struct swim_pull pulls[SWIM_PULLS_MAX];
+    uint32_t strangers; /* told of in this second to who has no MAC */
+    int64_t strangers_ms;
     uint32_t verifies; /* that may still be made, times 1000 */
     int64_t verifies_ms;
     int64_t retold_ms; /* our claim, to one who had an old one */

@@ -13,8 +13,9 @@
 #include "proto/base/check.h"
 
 enum {
-    PULL_AGAIN_MS = 300,
-    QUIET_MS = 1000, /* without a change, before a difference is more than a delay */
+    PULL_AGAIN_MS = 100,
+    STRANGERS_PER_S = 64, /* members that we tell of without knowing who asks */
+    QUIET_MS = 1000,      /* without a change, before a difference is more than a delay */
 };
 
 /* --- asking about ids --- */
@@ -74,6 +75,25 @@ static void add_slot(struct swim_job *job, uint32_t slot)
     }
 }
 
+/* Who does not know us yet has no MAC for us, and neither has one who repeats old packets. So
+ * strangers are answered, but few at a time. */
+static bool may_tell(struct gossip *g, const struct swim_arrival *a)
+{
+    if (a->authentic) {
+        return true;
+    }
+    if (g->now.ms - g->strangers_ms >= 1000) {
+        g->strangers_ms = g->now.ms;
+        g->strangers = 0;
+    }
+    if (g->strangers >= STRANGERS_PER_S) {
+        g->counters.refused_busy++;
+        return false;
+    }
+    g->strangers++;
+    return true;
+}
+
 void swim_sync_pull(struct gossip *g, struct swim_arrival *a)
 {
     struct swim_job *job = NULL;
@@ -82,8 +102,7 @@ void swim_sync_pull(struct gossip *g, struct swim_arrival *a)
         struct node_id id;
         fly_get_copy(&a->body, id.bytes, NODE_ID_SIZE);
         uint32_t slot = swim_member_find(g, &id);
-        /* Who does not know us yet has no MAC: about ourselves we answer anybody of the group. */
-        if (slot == SWIM_NONE || (slot != SWIM_SELF && !a->authentic)) {
+        if (slot == SWIM_NONE || !may_tell(g, a)) {
             continue;
         }
         if (job == NULL) {

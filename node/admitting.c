@@ -286,6 +286,7 @@ static void run_call(struct admitting *a, struct rpc_call *call)
     for (size_t i = 0; i < FLY_ARRAY_COUNT(served); i++) {
         if (served[i].method == rpc_call_method(call)) {
             served[i].run(a, call);
+            return; /* the call is gone */
         }
     }
 }

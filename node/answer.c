@@ -109,6 +109,9 @@ static void add_tags(struct region_tags *out, const struct catalog *c,
     uint32_t n = catalog_slices(c, region->code, slices, FLY_ARRAY_COUNT(slices));
 
     for (uint32_t i = 0; i < n && out->count < REGION_TAGS_MAX; i++) {
+        if (slices[i].doubtful && !slices[0].doubtful) {
+            break; /* a key's home is for its life: none that may be gone while others are sure */
+        }
         Fly__V1__RegionTag *t = &out->pb[out->count];
         *t = (Fly__V1__RegionTag)FLY__V1__REGION_TAG__INIT;
         t->region = (char *)region->code;

@@ -27,15 +27,38 @@ static void routed_answer(void *user, const struct owner_answer *answer, struct 
 static void routed_not_sent(void *user, uint64_t ticket, struct owner_now now);
 static void routed_lost(void *user, uint64_t ticket, struct owner_now now);
 
-static struct direct_slot *slots_make(uint32_t count)
+static struct direct_table table_make(uint32_t max)
 {
-    struct direct_slot *slots = calloc(count, sizeof *slots);
+    struct direct_table t = {.slots = calloc(max, sizeof *t.slots), .max = max};
 
-    FLY_CHECK(slots != NULL);
-    for (uint32_t i = 0; i < count; i++) {
-        slots[i].next_free = i + 1 < count ? i + 2 : 0;
+    FLY_CHECK(t.slots != NULL);
+    return t;
+}
+
+struct direct_slot *front_slot_take(struct direct_table *t, struct rpc_call *call)
+{
+    struct direct_slot *slot = NULL;
+
+    if (t->free_slot != 0) {
+        slot = &t->slots[t->free_slot - 1];
+        t->free_slot = slot->next_free;
+    } else if (t->fresh < t->max) {
+        slot = &t->slots[t->fresh++];
+    } else {
+        return NULL;
     }
-    return slots;
+    t->count++;
+    slot->call = call;
+    slot->generation++;
+    return slot;
+}
+
+void front_slot_give(struct direct_table *t, struct direct_slot *slot)
+{
+    slot->call = NULL;
+    slot->next_free = t->free_slot;
+    t->free_slot = (uint32_t)(slot - t->slots) + 1;
+    t->count--;
 }
 
 struct front *front_create(const struct front_config *config)
@@ -61,13 +84,8 @@ struct front *front_create(const struct front_config *config)
     fly_list_init(&f->free_launches);
     fly_list_init(&f->watchers);
     fly_list_init(&f->queries);
-    for (uint32_t i = 0; i < FRONT_LAUNCHES_MAX; i++) {
-        fly_list_append(&f->free_launches, &f->launches[i].link);
-    }
-    f->directs = slots_make(FRONT_DIRECTS_MAX);
-    f->free_direct = 1;
-    f->served = slots_make(FRONT_SERVED_MAX);
-    f->free_served = 1;
+    f->directs = table_make(FRONT_DIRECTS_MAX);
+    f->served = table_make(FRONT_SERVED_MAX);
     f->next_due_ms = INT64_MAX;
     sweep_init(&f->sweep, config->tag, config->root_tag, TICKET_SWEEP, fly_rng_next(&f->rng),
                fly_clock_boot_ms());
@@ -82,8 +100,8 @@ void front_destroy(struct front *f)
     FLY_CHECK(front_idle(f));
     router_destroy(f->router);
     free(f->launches);
-    free(f->directs);
-    free(f->served);
+    free(f->directs.slots);
+    free(f->served.slots);
     sodium_memzero(f, sizeof *f);
     free(f);
 }
@@ -96,7 +114,7 @@ void front_attach(struct front *f, struct host *host)
 
 bool front_idle(const struct front *f)
 {
-    return f->running_count == 0 && f->direct_count == 0 && f->served_count == 0 &&
+    return f->running_count == 0 && f->directs.count == 0 && f->served.count == 0 &&
            f->watcher_count == 0 && f->query_count == 0;
 }
 
@@ -216,7 +234,7 @@ static size_t living_edges(const struct front *f, char urls[static EDGES_MAX][DI
 
     for (uint32_t i = 0; i < d->member_count && count < EDGES_MAX; i++) {
         const struct gossip_member *m = &d->members[i];
-        if ((m->credential.roles & NODE_ROLE_EDGE) != 0 && directory_serves(m)) {
+        if ((m->credential.roles & m->meta.roles & NODE_ROLE_EDGE) != 0 && directory_serves(m)) {
             directory_rpc_url(m, urls[count]);
             pointers[count] = urls[count];
             count++;
@@ -312,15 +330,14 @@ void front_refuse_overloaded(struct rpc_call *call, const char *what)
 
 /* --- Destroy --- */
 
+/* Its ticket; 0: too many are under way. */
 static uint64_t direct_take(struct front *f, struct rpc_call *call)
 {
-    struct direct_slot *slot = &f->directs[f->free_direct - 1];
+    struct direct_slot *slot = front_slot_take(&f->directs, call);
 
-    f->free_direct = slot->next_free;
-    f->direct_count++;
-    slot->call = call;
-    return TICKET_DIRECT | (uint64_t)++slot->generation << SLOT_BITS |
-           (uint64_t)(slot - f->directs);
+    return slot != NULL ? TICKET_DIRECT | (uint64_t)slot->generation << SLOT_BITS |
+                              (uint64_t)(slot - f->directs.slots)
+                        : 0;
 }
 
 /* The call of a ticket, which is over now; NULL: it was answered before. */
@@ -329,16 +346,13 @@ static struct rpc_call *direct_give(struct front *f, uint64_t ticket)
     uint32_t i = (uint32_t)(ticket & ((1u << SLOT_BITS) - 1));
     uint32_t generation = (uint32_t)((ticket & ~TICKET_DIRECT) >> SLOT_BITS);
 
-    FLY_CHECK(i < FRONT_DIRECTS_MAX);
-    struct direct_slot *slot = &f->directs[i];
+    FLY_CHECK(i < f->directs.fresh);
+    struct direct_slot *slot = &f->directs.slots[i];
     struct rpc_call *call = slot->call;
     if (call == NULL || slot->generation != generation) {
         return NULL;
     }
-    slot->call = NULL;
-    slot->next_free = f->free_direct;
-    f->free_direct = i + 1;
-    f->direct_count--;
+    front_slot_give(&f->directs, slot);
     return call;
 }
 
@@ -354,11 +368,12 @@ static void refuse_unreached(struct rpc_call *call)
 
 void front_destroy_begin(struct front *f, struct rpc_call *call, uint64_t vm, struct owner_now now)
 {
-    if (f->free_direct == 0) {
+    struct owner_call destroy = {.kind = OWNER_DESTROY, .ticket = direct_take(f, call), .vm = vm};
+
+    if (destroy.ticket == 0) {
         front_refuse_overloaded(call, "calls");
         return;
     }
-    struct owner_call destroy = {.kind = OWNER_DESTROY, .ticket = direct_take(f, call), .vm = vm};
     (void)fly_copy_string(destroy.subject, sizeof destroy.subject, front_user(call)->subject);
     if (!router_call(f->router, vmid_tag(vm), &destroy, front_token(call), now)) {
         refuse_unreached(direct_give(f, destroy.ticket));
@@ -480,10 +495,10 @@ void front_abandon(struct front *f, struct owner_now now)
     front_launch_abandon(f, now);
     front_query_abandon(f);
     front_served_abandon(f);
-    for (uint32_t i = 0; i < FRONT_DIRECTS_MAX && f->direct_count > 0; i++) {
+    for (uint32_t i = 0; i < f->directs.fresh && f->directs.count > 0; i++) {
         const struct owner_answer unknown = {
             .code = OWNER_UNKNOWN,
-            .ticket = TICKET_DIRECT | (uint64_t)f->directs[i].generation << SLOT_BITS | i};
+            .ticket = TICKET_DIRECT | (uint64_t)f->directs.slots[i].generation << SLOT_BITS | i};
         front_answer(f, &unknown, now);
     }
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "node/failpoint.h"
 #include "node/front_parts.h"
 #include "node/slice/limits.h"
 #include "proto/base/check.h"
@@ -207,15 +208,26 @@ static int64_t launch_deadline_of(const struct rpc_call *call, struct owner_now 
     return deadline_ms - margin;
 }
 
+/* In no list; NULL: all are taken. */
+static struct launch_slot *launch_slot_take(struct front *f)
+{
+    if (!fly_list_empty(&f->free_launches)) {
+        struct launch_slot *slot = FLY_CONTAINER(f->free_launches.next, struct launch_slot, link);
+        fly_list_drop(&slot->link);
+        return slot;
+    }
+    return f->fresh_launch < FRONT_LAUNCHES_MAX ? &f->launches[f->fresh_launch++] : NULL;
+}
+
 static void launch_begin(struct front *f, struct rpc_call *call, struct launch_spec *spec,
                          struct owner_now now)
 {
-    if (fly_list_empty(&f->free_launches)) {
+    struct launch_slot *slot = launch_slot_take(f);
+
+    if (slot == NULL) {
         front_refuse_overloaded(call, "launches");
         return;
     }
-    struct launch_slot *slot = FLY_CONTAINER(f->free_launches.next, struct launch_slot, link);
-    fly_list_drop(&slot->link);
     fly_list_append(&f->running, &slot->link);
     f->running_count++;
     slot->call = call;
@@ -289,10 +301,23 @@ static struct launch_slot *launch_of(struct front *f, uint64_t ticket)
     uint64_t handle = ticket >> TICKET_BITS;
     uint32_t i = (uint32_t)(handle & ((1u << SLOT_BITS) - 1));
 
-    FLY_CHECK(i < FRONT_LAUNCHES_MAX);
+    FLY_CHECK(i < f->fresh_launch);
     struct launch_slot *slot = &f->launches[i];
     bool there = slot->call != NULL && slot->generation == (uint32_t)(handle >> SLOT_BITS);
     return there ? slot : NULL;
+}
+
+static void pass_failpoint(const struct launch *l, const struct owner_answer *answer)
+{
+    if (l->at == LAUNCH_AT_OPEN && answer->code == OWNER_ELSEWHERE) {
+        failpoint_pass(FAILPOINT_EDGE_AFTER_OPEN);
+    } else if (l->at == LAUNCH_AT_HOLD && answer->code == OWNER_HELD) {
+        failpoint_pass(FAILPOINT_EDGE_AFTER_HOLD);
+    } else if (l->at == LAUNCH_AT_BIND && answer->code == OWNER_BOUND) {
+        failpoint_pass(FAILPOINT_EDGE_AFTER_BIND);
+    } else if (l->at == LAUNCH_AT_COMMIT && answer->code == OWNER_VM) {
+        failpoint_pass(FAILPOINT_EDGE_AFTER_COMMIT);
+    }
 }
 
 void front_launch_answer(struct front *f, const struct owner_answer *answer, struct owner_now now)
@@ -300,6 +325,7 @@ void front_launch_answer(struct front *f, const struct owner_answer *answer, str
     struct launch_slot *slot = launch_of(f, answer->ticket);
 
     if (slot != NULL) {
+        pass_failpoint(&slot->launch, answer);
         launch_receive(&slot->launch, answer, now.boot_ms);
         launch_run(f, slot, now);
     }

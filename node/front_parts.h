@@ -31,7 +31,7 @@ struct launch_slot {
     struct rpc_call *call; /* NULL: free */
     struct launch launch;
     uint32_t generation;
-    struct fly_list link; /* in front.running or front.free_launches */
+    struct fly_list link; /* in front.running or front.free_launches; never used: in none */
 };
 
 /* Tickets: a launch's are below these bits; reconcile has bit 62. */
@@ -45,6 +45,16 @@ struct direct_slot {
     struct rpc_call *call;
     uint32_t generation;
     uint32_t next_free;
+};
+
+/* All zero but for slots and max: empty. A slot that was never needed is not touched, nor its page.
+ */
+struct direct_table {
+    struct direct_slot *slots;
+    uint32_t max;
+    uint32_t fresh;     /* slots from here on were never used */
+    uint32_t free_slot; /* + 1, of those given back */
+    uint32_t count;     /* in use */
 };
 
 enum watch_mode {
@@ -93,14 +103,11 @@ struct front {
     struct launch_slot *launches;
     struct fly_list running;
     struct fly_list free_launches;
+    uint32_t fresh_launch; /* slots from here on were never used: their pages are not there */
     uint32_t running_count;
     int64_t next_due_ms; /* of the launches */
-    struct direct_slot *directs;
-    uint32_t free_direct; /* + 1 */
-    uint32_t direct_count;
-    struct direct_slot *served;
-    uint32_t free_served; /* + 1 */
-    uint32_t served_count;
+    struct direct_table directs;
+    struct direct_table served;
     struct fly_list watchers;
     uint32_t watcher_count;
     uint64_t watcher_next_id;
@@ -137,6 +144,9 @@ struct owner_now front_clocks(void);
 const struct gate_peer *front_user(const struct rpc_call *call);
 /* Its token, to be shown to owners; NULL: none. */
 const char *front_token(const struct rpc_call *call);
+/* A slot for the call, with its next generation; NULL: all are taken. */
+struct direct_slot *front_slot_take(struct direct_table *t, struct rpc_call *call);
+void front_slot_give(struct direct_table *t, struct direct_slot *slot);
 /* "too many WHAT are under way at this edge" */
 void front_refuse_overloaded(struct rpc_call *call, const char *what);
 

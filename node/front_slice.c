@@ -146,18 +146,15 @@ void front_slice_call(struct front *f, struct rpc_call *call, struct owner_now n
     if (!user_agrees(f, call, &c, q->token_hash, now)) {
         return;
     }
-    if (f->free_served == 0) {
+    struct direct_slot *slot = front_slot_take(&f->served, call);
+    if (slot == NULL) {
         refusal_set(&r, FLY_RESOURCE_EXHAUSTED, FLY__V1__REASON__REASON_OVERLOADED, true,
                     "too many calls are under way at this owner");
         refusal_turn_away(call, &r);
         return;
     }
-    struct direct_slot *slot = &f->served[f->free_served - 1];
-    c.ticket = TICKET_SERVED | (uint64_t)(++slot->generation & 0xffffffu) << SLOT_BITS |
-               (uint64_t)(slot - f->served);
-    f->free_served = slot->next_free;
-    f->served_count++;
-    slot->call = call;
+    c.ticket = TICKET_SERVED | (uint64_t)(slot->generation & 0xffffffu) << SLOT_BITS |
+               (uint64_t)(slot - f->served.slots);
     host_call(f->host, &c, now);
 }
 
@@ -167,26 +164,23 @@ void front_served_answer(struct front *f, const struct owner_answer *answer)
     uint32_t generation = (uint32_t)((answer->ticket & ~TICKET_SERVED) >> SLOT_BITS);
     struct slice_answer_message message;
 
-    FLY_CHECK(i < FRONT_SERVED_MAX);
-    struct direct_slot *slot = &f->served[i];
+    FLY_CHECK(i < f->served.fresh);
+    struct direct_slot *slot = &f->served.slots[i];
     if (slot->call == NULL || (slot->generation & 0xffffffu) != generation) {
         return;
     }
     slice_answer_fill(&message, answer);
     rpc_call_reply(slot->call, &message.pb.base);
-    slot->call = NULL;
-    slot->next_free = f->free_served;
-    f->free_served = i + 1;
-    f->served_count--;
+    front_slot_give(&f->served, slot);
 }
 
 void front_served_abandon(struct front *f)
 {
-    for (uint32_t i = 0; i < FRONT_SERVED_MAX && f->served_count > 0; i++) {
+    for (uint32_t i = 0; i < f->served.fresh && f->served.count > 0; i++) {
         const struct owner_answer unknown = {
             .code = OWNER_UNKNOWN,
-            .ticket =
-                TICKET_SERVED | (uint64_t)(f->served[i].generation & 0xffffffu) << SLOT_BITS | i};
+            .ticket = TICKET_SERVED |
+                      (uint64_t)(f->served.slots[i].generation & 0xffffffu) << SLOT_BITS | i};
         front_served_answer(f, &unknown);
     }
 }

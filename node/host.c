@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "node/failpoint.h"
 #include "node/slice/snapshot.h"
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
@@ -362,7 +363,9 @@ static void append_waiting(struct host *h, struct owner_now now)
     size_t size = 0;
 
     while ((size = owner_next_batch(h->owner, now, h->batch, sizeof h->batch)) > 0) {
+        failpoint_pass(FAILPOINT_OWNER_BEFORE_APPEND);
         enum fly_status status = journal_append(h->journal, h->batch, size, &error);
+        failpoint_pass(FAILPOINT_OWNER_AFTER_APPEND);
         if (status != FLY_OK) {
             fly_log_warn("journal.refused", F_STR("error", error.text));
             owner_batch_refused(h->owner, status, "the slice's log takes nothing now");

@@ -82,35 +82,42 @@ static void parse_join_option(int key, const char *value, struct argp_state *sta
     }
 }
 
+/* A numeric address and nothing behind it. */
+static void take_advertise(const char *text, struct argp_state *state, struct config_address *out)
+{
+    struct config_address other;
+
+    if (!config_address_parse(text, 1, out) || !config_address_parse(text, 2, &other) ||
+        out->port == other.port || out->any) {
+        argp_error(state,
+                   "--advertise '%.64s' is not a numeric address, without a port, that others can "
+                   "dial",
+                   text);
+    }
+}
+
 /* The token carries the address that others dial: the advertised one, with rpc's port. */
 static void take_addresses(struct init_args *args, struct argp_state *state)
 {
     const char *rpc = args->rpc != NULL         ? args->rpc
                       : args->advertise != NULL ? args->advertise
                                                 : "127.0.0.1";
-    struct config_address bind;
     struct config_address told;
+    struct config_address bind;
 
+    if (args->advertise != NULL) {
+        take_advertise(args->advertise, state, &told);
+    }
     if (!config_address_parse(rpc, FOUNDING_RPC_PORT, &bind) || bind.port == 0) {
         argp_error(state, "--rpc '%.64s' is not ADDR or ADDR:PORT with a numeric address", rpc);
     }
-    if (args->advertise != NULL) {
-        struct config_address with_port;
-        if (!config_address_parse(args->advertise, 0, &told) || told.any ||
-            (config_address_parse(args->advertise, 1, &with_port) && with_port.port != 1)) {
-            argp_error(state,
-                       "--advertise '%.64s' is not a numeric address, without a port, that others "
-                       "can dial",
-                       args->advertise);
-        }
-        told.port = bind.port;
-    } else {
+    if (args->advertise == NULL) {
         told = bind;
     }
+    told.port = bind.port;
     if (!join_address_from(&told, &args->address)) {
         argp_error(state,
-                   "--rpc %.64s is every address of this host: tell others one with "
-                   "--advertise",
+                   "--rpc %.64s is every address of this host: tell others one with --advertise",
                    rpc);
     }
     if (!bind.any && bind.loopback != told.loopback) {

@@ -1,8 +1,12 @@
 /*
  * join_call - join.h's joining side over RPC: the token's addresses in turn.
  */
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "node/join.h"
 #include "proto/base/clock.h"
@@ -70,6 +74,32 @@ static enum fly_status ask(struct join_client *client, const char *url, int64_t 
     return status;
 }
 
+/* The address of this host on the way to that one, as the kernel would choose it; nothing is sent.
+ * Nothing is told of a way that stays on this host. */
+static void own_address(const struct join_address *to, char out[static SETTINGS_ADDRESS_SIZE])
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    bool v4 = memcmp(to->ip, mapped, sizeof mapped) == 0;
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(to->port)};
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(to->port)};
+    struct sockaddr *at = v4 ? (struct sockaddr *)&in : (struct sockaddr *)&in6;
+    socklen_t size = v4 ? sizeof in : sizeof in6;
+    struct config_address parsed;
+    int fd = socket(at->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    memcpy(&in.sin_addr, to->ip + sizeof mapped, sizeof in.sin_addr);
+    memcpy(&in6.sin6_addr, to->ip, sizeof in6.sin6_addr);
+    bool known = fd >= 0 && connect(fd, at, size) == 0 && getsockname(fd, at, &size) == 0 &&
+                 inet_ntop(at->sa_family, v4 ? (void *)&in.sin_addr : (void *)&in6.sin6_addr, out,
+                           SETTINGS_ADDRESS_SIZE) != NULL;
+    if (!known || !config_address_parse(out, 1, &parsed) || parsed.any || parsed.loopback) {
+        out[0] = '\0';
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+}
+
 /* Until one answers. A refusal by a node of the cluster is the answer: the others cannot know the
  * token better. */
 static enum fly_status ask_all(struct join_client *client, int64_t timeout_ms,
@@ -83,6 +113,9 @@ static enum fly_status ask_all(struct join_client *client, int64_t timeout_ms,
         char url[JOIN_URL_SIZE];
         join_address_url(&token->addresses[i], url);
         status = ask(client, url, timeout_ms, error);
+        if (status == FLY_OK && client->identity->settings.advertise[0] == '\0') {
+            own_address(&token->addresses[i], client->identity->settings.advertise);
+        }
         answered = status == FLY_OK ||
                    (client->asked && status != FLY_UNAVAILABLE && status != FLY_DEADLINE_EXCEEDED);
     }

@@ -1,12 +1,14 @@
 /*
- * flynode - the one daemon. Subcommands: dev, init, join, run, check, version.
+ * flynode - the one daemon. Subcommands: dev, init, join, run, check, accept-loss, version.
  */
 #include <argp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/accept_loss.h"
 #include "node/config.h"
+#include "node/failpoint.h"
 #include "node/founding.h"
 #include "node/node.h"
 #include "proto/base/check.h"
@@ -112,7 +114,8 @@ static int run_run(int argc, char **argv)
         SETTING("share", OPTION_FIRST + 17, "K/N", "only the K-th of N equal parts of them"),
         SETTING("regions", OPTION_FIRST + 18, "A,B", "only those in these regions"),
         SETTING("host", OPTION_FIRST + 19, NULL, "bring the machine that this node runs on"),
-        SETTING("host-reserve", OPTION_FIRST + 20, "SIZE", "of it, kept back [see --help of docs]"),
+        SETTING("host-reserve", OPTION_FIRST + 20, "CORES/MEMORY",
+                "of it, kept back [a tenth, at least 1 core and 1 GB]"),
         SETTING("flush-interval", OPTION_FIRST + 21, "TIME", "events are sent so often [50ms]"),
         SETTING("beacon", OPTION_FIRST + 22, "on|off", "find and be found by multicast [on]"),
         SETTING_REGIONS,
@@ -130,6 +133,9 @@ static int run_run(int argc, char **argv)
                    "Runs a node of a cluster that was made with `flynode init` and joined with "
                    "`flynode join`.\v" PRECEDENCE);
     if (config_check_run(&config, &run, &error) != FLY_OK) {
+        die(&error);
+    }
+    if (failpoint_setup(&error) != FLY_OK) {
         die(&error);
     }
     fly_log_setup(config_log_level(&config), strcmp(config.log_format, "json") == 0);
@@ -205,6 +211,7 @@ static const struct {
     {"join", join_run, "make this machine a node of a cluster"},
     {"run", run_run, "run a node of a cluster"},
     {"check", run_check, "verify the logs of a state folder"},
+    {"accept-loss", accept_loss_run, "let a slice go on without what it lost"},
     {"version", run_version, "print the version"},
 };
 
@@ -212,7 +219,7 @@ static int usage(FILE *out)
 {
     (void)fprintf(out, "Usage: flynode COMMAND [OPTION...]\n\n");
     for (size_t i = 0; i < FLY_ARRAY_COUNT(commands); i++) {
-        (void)fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
+        (void)fprintf(out, "  %-11s %s\n", commands[i].name, commands[i].help);
     }
     (void)fprintf(out, "\n`flynode COMMAND --help` tells more.\n");
     return out == stdout ? 0 : EXIT_USAGE;

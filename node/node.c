@@ -241,6 +241,8 @@ static void host_answer(void *user, const struct owner_answer *answer)
 
     if ((answer->ticket >> 62) == 1) {
         reconcile_answer(&n->reconcile, answer);
+    } else if (answer->ticket == NODE_TICKET_LOSS) {
+        node_standing_loss(n, answer, read_clocks());
     } else {
         front_answer(n->front, answer, read_clocks());
     }
@@ -314,6 +316,9 @@ static enum fly_status node_open(struct node *n, struct fly_error *error)
 {
     enum fly_status status = node_open_feed(n, error);
 
+    if (status == FLY_OK) {
+        status = accept_loss_read(&n->identity.folder, &n->loss_word, error);
+    }
     node_make_catalog(n);
     node_make_streams(n);
     node_make_front(n);
@@ -427,8 +432,20 @@ static void begin_close(struct node *n)
     }
 }
 
+/* A word that was used, or is about a log that is no more. The disk may take its time now. */
+static void drop_loss_word(struct node *n)
+{
+    struct fly_error error;
+
+    if (n->loss_word.tag != 0 && n->standing_begun && !n->loss_allowed &&
+        folder_remove(&n->identity.folder, ACCEPT_LOSS_FILE, &error) != FLY_OK) {
+        fly_log_warn("node.word_left", F_STR("error", error.text));
+    }
+}
+
 static void node_free(struct node *n)
 {
+    drop_loss_word(n);
     front_destroy(n->front);
     streams_destroy(n->streams);
     links_destroy(n->links);
@@ -567,7 +584,25 @@ static enum fly_status who_we_are(struct node *n, const struct node_config *conf
     return config_check_roles(config, roles, error);
 }
 
-int node_run(const struct node_config *config, const struct config_run *run)
+/* Addresses that init or join kept are for a start that tells none. */
+static enum fly_status take_kept_addresses(const struct node_settings *kept,
+                                           const struct node_config *config, struct config_run *run,
+                                           struct fly_error *error)
+{
+    struct node_config both = *config;
+
+    if (config->rpc[0] != '\0' || config->advertise[0] != '\0') {
+        return FLY_OK;
+    }
+    (void)fly_copy_string(both.rpc, sizeof both.rpc, kept->rpc);
+    (void)fly_copy_string(both.advertise, sizeof both.advertise, kept->advertise);
+    if (config_check_run(&both, run, error) != FLY_OK) {
+        return fly_error_wrap(error, "with what " SETTINGS_FILE " keeps");
+    }
+    return FLY_OK;
+}
+
+int node_run(const struct node_config *config, struct config_run *run)
 {
     struct node *n = node_begin(config);
     struct fly_error error;
@@ -576,7 +611,8 @@ int node_run(const struct node_config *config, const struct config_run *run)
     if (identity_open_made(config->state, fly_clock_wall_ms(), &n->identity, &error) != FLY_OK) {
         return refused(n, &error);
     }
-    if (who_we_are(n, config, run, &error) != FLY_OK || node_load_inventory(n, &error) != FLY_OK) {
+    if (take_kept_addresses(&n->identity.settings, config, run, &error) != FLY_OK ||
+        who_we_are(n, config, run, &error) != FLY_OK || node_load_inventory(n, &error) != FLY_OK) {
         identity_close(&n->identity);
         return refused(n, &error);
     }

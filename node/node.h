@@ -13,8 +13,9 @@
 
 /* Runs `flynode dev` until SIGTERM or SIGINT. The process's exit code. */
 int node_run_dev(const struct node_config *config);
-/* Runs `flynode run`: a node among others. `run` is config_check_run's. */
-int node_run(const struct node_config *config, const struct config_run *run);
+/* Runs `flynode run`: a node among others. `run` is config_check_run's; addresses that were not
+ * told are filled in from the state folder. */
+int node_run(const struct node_config *config, struct config_run *run);
 /* `flynode check`: walks every log of the state folder and prints what it found. Exit code. */
 int node_check(const char *state, bool json);
 

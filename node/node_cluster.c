@@ -13,7 +13,7 @@
 #include "proto/base/check.h"
 #include "proto/base/log.h"
 
-enum { LOOK_MS = 500, FEED_WAITING_MAX = 32 << 20 };
+enum { LOOK_MS = 500, DUPLICATE_CHANGES_MAX = 64, FEED_WAITING_MAX = 32 << 20 };
 
 /* A message of the feed on its way to the loop. */
 struct feed_letter {
@@ -225,6 +225,7 @@ enum fly_status node_open_gossip(struct node *n, struct fly_error *error)
     (void)fly_copy_string(config.bind, sizeof config.bind, n->run->gossip.host);
     n->meta = (struct gossip_meta){.rpc_port = port_of(rpc_server_url(n->server, 0)),
                                    .tls = !n->run->rpc.loopback,
+                                   .roles = n->roles,
                                    .software = software()};
     if (n->publisher != NULL) {
         n->meta.pub_port = feed_publisher_port(n->publisher);
@@ -349,6 +350,45 @@ static void judge_slices(struct node *n, struct owner_now now)
     }
 }
 
+/* --- the same machine brought twice: the older slice keeps it --- */
+
+static bool inventory_open(void *user, const char *name)
+{
+    struct node *n = user;
+
+    return reconcile_has_open(&n->reconcile, name);
+}
+
+static void cordon_duplicates(struct node *n, struct owner_now now)
+{
+    struct duplicate_change changes[DUPLICATE_CHANGES_MAX];
+
+    if (n->tag == 0 || !n->inventory_applied || n->reconcile.active || !atomic_load(&n->serving)) {
+        return;
+    }
+    uint32_t count =
+        duplicate_step(&n->duplicate, n->catalog, n->tag, duplicate_settled(n->catalog, n->seen),
+                       inventory_open, n, changes, FLY_ARRAY_COUNT(changes));
+    for (uint32_t i = 0; i < count; i++) {
+        const struct duplicate_change *c = &changes[i];
+        if (reconcile_set_cordon(&n->reconcile, c->name, c->cordon, now) && c->cordon) {
+            fly_log_warn("machine.twice", F_STR("machine", c->name), F_U64("older_slice", c->elder),
+                         F_STR("effect", "cordoned here: the older slice keeps it"));
+        } else {
+            fly_log_info("machine.once", F_STR("machine", c->name),
+                         F_STR("effect", "uncordoned here"));
+        }
+    }
+    if (n->standing_applied == STANDING_SERVE) {
+        n->note[0] = '\0';
+        if (n->duplicate.count > 0) {
+            (void)snprintf(n->note, sizeof n->note,
+                           "%u machines cordoned: slice %06x has them too (%.24s)",
+                           n->duplicate.count, n->duplicate.elder, n->duplicate.name);
+        }
+    }
+}
+
 /* --- the events of the slice here, for all --- */
 
 static struct fly_bytes body_of(void *user, uint64_t seq)
@@ -404,6 +444,7 @@ void node_cluster_turn(struct node *n, struct owner_now now)
     if (now.boot_ms >= n->look_ms) {
         n->look_ms = now.boot_ms + LOOK_MS;
         judge_slices(n, now);
+        cordon_duplicates(n, now);
     }
     node_tell(n);
     peers_file_tick(n->peers_file, n->peers, n->seen, now.boot_ms, false);

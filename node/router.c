@@ -23,7 +23,8 @@ struct router {
     struct router_config config;
     struct host *host;
     struct flight *flights;
-    uint32_t free_flight; /* + 1 */
+    uint32_t fresh_flight; /* flights from here on were never used: their pages are not there */
+    uint32_t free_flight;  /* + 1, of those given back */
     uint32_t flight_count;
 };
 
@@ -35,10 +36,6 @@ struct router *router_create(const struct router_config *config)
     r->config = *config;
     r->flights = calloc(ROUTER_FLIGHTS_MAX, sizeof *r->flights);
     FLY_CHECK(r->flights != NULL);
-    for (uint32_t i = 0; i < ROUTER_FLIGHTS_MAX; i++) {
-        r->flights[i].next_free = i + 1 < ROUTER_FLIGHTS_MAX ? i + 2 : 0;
-    }
-    r->free_flight = 1;
     return r;
 }
 
@@ -165,10 +162,12 @@ static bool call_away(struct router *r, uint32_t to, const struct owner_call *ca
     const struct gossip_member *owner = directory_owner(r->config.directory, to);
     struct slice_call_message message;
 
-    if (r->config.links == NULL || owner == NULL || owner->self || r->free_flight == 0) {
+    if (r->config.links == NULL || owner == NULL || owner->self ||
+        (r->free_flight == 0 && r->fresh_flight == ROUTER_FLIGHTS_MAX)) {
         return false;
     }
-    uint32_t i = r->free_flight - 1;
+    bool fresh = r->free_flight == 0;
+    uint32_t i = fresh ? r->fresh_flight : r->free_flight - 1;
     struct flight *f = &r->flights[i];
     uint32_t next_free = f->next_free;
     *f = (struct flight){.ticket = call->ticket,
@@ -187,7 +186,11 @@ static bool call_away(struct router *r, uint32_t to, const struct owner_call *ca
                    now.boot_ms, call_done, r, i) != FLY_OK) {
         return false;
     }
-    r->free_flight = next_free;
+    if (fresh) {
+        r->fresh_flight++;
+    } else {
+        r->free_flight = next_free;
+    }
     r->flight_count++;
     return true;
 }

@@ -89,6 +89,19 @@ void choices_next(struct choices *choices)
     choices->at = choices->count == 0 ? 0 : (choices->at + 1) % choices->count;
 }
 
+void choices_drop(struct choices *choices)
+{
+    FLY_CHECK(choices->at < choices->count);
+    if (!choices->items[choices->at].told || choices->count == 1) {
+        choices_next(choices);
+        return;
+    }
+    choices->count--;
+    memmove(&choices->items[choices->at], &choices->items[choices->at + 1],
+            (choices->count - choices->at) * sizeof choices->items[0]);
+    choices->at %= choices->count;
+}
+
 void choices_told(const struct choices *choices, char out[static CHOICES_LIST_SIZE])
 {
     size_t used = 0;

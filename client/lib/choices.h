@@ -34,6 +34,8 @@ void choices_tell(struct choices *choices, char *const *urls, size_t count);
 /* The current one; count must not be 0. */
 const char *choices_url(const struct choices *choices);
 void choices_next(struct choices *choices);
+/* The current one is no edge: forgotten if it was told of; the next one is current. */
+void choices_drop(struct choices *choices);
 /* The URLs that an edge told of, with commas between; "" for none. */
 void choices_told(const struct choices *choices, char out[static CHOICES_LIST_SIZE]);
 

@@ -16,12 +16,18 @@ struct run {
     const struct launching_spec *spec;
     struct launching_result *result;
     struct outcome outcome;
+    struct launching_avoid avoid;
     int64_t deadline_ms;
 };
 
+static bool usable(const Fly__V1__RegionTag *tag)
+{
+    return tag->tag >= 1 && tag->tag <= FLY_TAG_MAX;
+}
+
 static bool of_region(const Fly__V1__RegionTag *tag, const struct launching_spec *spec)
 {
-    return tag->tag >= 1 && tag->tag <= FLY_TAG_MAX && strcasecmp(tag->region, spec->region) == 0;
+    return usable(tag) && strcasecmp(tag->region, spec->region) == 0;
 }
 
 static bool fits(const Fly__V1__RegionTag *tag, const struct launching_spec *spec)
@@ -30,23 +36,45 @@ static bool fits(const Fly__V1__RegionTag *tag, const struct launching_spec *spe
            tag->memory_free_max_bytes >= spec->memory_bytes;
 }
 
-static bool usable(const Fly__V1__RegionTag *tag, const struct launching_spec *spec)
+static bool avoided(const Fly__V1__RegionTag *tag, const struct launching_avoid *avoid)
 {
-    (void)spec;
-    return tag->tag >= 1 && tag->tag <= FLY_TAG_MAX;
+    for (size_t i = 0; i < avoid->count; i++) {
+        if (avoid->tags[i] == tag->tag) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum rule { RULE_FITS_ELSEWHERE, RULE_FITS, RULE_OF_REGION, RULE_USABLE, RULE_COUNT };
+
+static bool takes(enum rule rule, const Fly__V1__RegionTag *tag, const struct launching_spec *spec,
+                  const struct launching_avoid *avoid)
+{
+    switch (rule) {
+    case RULE_FITS_ELSEWHERE:
+        return fits(tag, spec) && !avoided(tag, avoid);
+    case RULE_FITS:
+        return fits(tag, spec);
+    case RULE_OF_REGION:
+        return of_region(tag, spec);
+    case RULE_USABLE:
+        return usable(tag);
+    case RULE_COUNT:
+        break;
+    }
+    return false;
 }
 
 uint32_t launching_pick_tag(Fly__V1__RegionTag *const *tags, size_t count,
-                            const struct launching_spec *spec, struct fly_rng *rng)
+                            const struct launching_spec *spec, const struct launching_avoid *avoid,
+                            struct fly_rng *rng)
 {
-    static bool (*const rules[])(const Fly__V1__RegionTag *,
-                                 const struct launching_spec *) = {fits, of_region, usable};
-
-    for (size_t rule = 0; rule < FLY_ARRAY_COUNT(rules); rule++) {
+    for (enum rule rule = 0; rule < RULE_COUNT; rule++) {
         uint32_t picked = 0;
         uint64_t seen = 0;
         for (size_t i = 0; i < count; i++) {
-            if (rules[rule](tags[i], spec) && fly_rng_below(rng, ++seen) == 0) {
+            if (takes(rule, tags[i], spec, avoid) && fly_rng_below(rng, ++seen) == 0) {
                 picked = tags[i]->tag;
             }
         }
@@ -103,8 +131,8 @@ static enum fly_status mint_first(struct run *run)
     if (status != FLY_OK) {
         return status;
     }
-    tag =
-        launching_pick_tag(session->hello->tags, session->hello->n_tags, run->spec, &session->rng);
+    tag = launching_pick_tag(session->hello->tags, session->hello->n_tags, run->spec, &run->avoid,
+                             &session->rng);
     if (tag == 0) {
         Fly__V1__RegionsRequest request = FLY__V1__REGIONS_REQUEST__INIT;
         struct rpc_reply reply = {0};
@@ -114,7 +142,8 @@ static enum fly_status mint_first(struct run *run)
         if (session_call(session, &rpc_edge_regions, &request.base, timeout_ms, &reply, &ignored) ==
             FLY_OK) {
             const Fly__V1__RegionsReply *regions = (const Fly__V1__RegionsReply *)reply.message;
-            tag = launching_pick_tag(regions->tags, regions->n_tags, run->spec, &session->rng);
+            tag = launching_pick_tag(regions->tags, regions->n_tags, run->spec, &run->avoid,
+                                     &session->rng);
         }
         rpc_reply_fini(&reply);
         failure_fini(&ignored);
@@ -126,10 +155,14 @@ static enum fly_status mint_first(struct run *run)
 static void mint_again(struct run *run)
 {
     const Fly__V1__Refusal *refusal = run->result->failure.refusal;
+    const struct fly_key *key = &run->result->key;
 
+    if (key_minted(key) && run->avoid.count < LAUNCHING_AVOID_MAX) {
+        run->avoid.tags[run->avoid.count++] = key_home(key, 0);
+    }
     mint(run, refusal == NULL ? 0
                               : launching_pick_tag(refusal->tags, refusal->n_tags, run->spec,
-                                                   &run->session->rng));
+                                                   &run->avoid, &run->session->rng));
 }
 
 static enum fly_status try_once(struct run *run)

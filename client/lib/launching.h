@@ -38,11 +38,19 @@ void launching_run(struct session *session, const struct launching_spec *spec,
                    struct launching_result *result);
 void launching_result_fini(struct launching_result *result);
 
+/* Slices that this launch was at home in before, and that could not do it. */
+enum { LAUNCHING_AVOID_MAX = OUTCOME_FRESH_MAX };
+struct launching_avoid {
+    uint32_t tags[LAUNCHING_AVOID_MAX];
+    size_t count;
+};
+
 /* A slice for the wanted region out of what an edge handed out, by chance among those where the VM
- * fits; else any of the region; else any at all, so that the server can say what is wrong. 0: there
- * is none. Pure. */
+ * fits and that are not to be avoided; else where it fits; else any of the region; else any at all,
+ * so that the server can say what is wrong. 0: there is none. Pure. */
 uint32_t launching_pick_tag(Fly__V1__RegionTag *const *tags, size_t count,
-                            const struct launching_spec *spec, struct fly_rng *rng);
+                            const struct launching_spec *spec, const struct launching_avoid *avoid,
+                            struct fly_rng *rng);
 /* Whether one of the tags is a slice other than `home` in which the VM fits. Pure. */
 bool launching_other_room(Fly__V1__RegionTag *const *tags, size_t count,
                           const struct launching_spec *spec, uint32_t home);

@@ -278,7 +278,7 @@ enum fly_status session_connect(struct session *session, int64_t timeout_ms,
     return status == FLY_OK ? take_hello(session, failure) : status;
 }
 
-void session_move_on(struct session *session, const struct failure *failure)
+void session_move_on(struct session *session, struct failure *failure)
 {
     bool silent = failure->status == FLY_DEADLINE_EXCEEDED;
     bool stuck = failure->reason == FLY__V1__REASON__REASON_OWNER_UNREACHABLE ||
@@ -288,10 +288,17 @@ void session_move_on(struct session *session, const struct failure *failure)
     /* a stream or call that was turned away without a word about why */
     bool leaving = failure->status == FLY_UNAVAILABLE &&
                    failure->reason == FLY__V1__REASON__REASON_NONE && failure->connected;
+    bool no_edge = failure->status == FLY_UNIMPLEMENTED;
 
-    if (session->channel != NULL && session->choices.count > 1 && (silent || stuck || leaving)) {
+    if (session->channel != NULL && session->choices.count > 1 &&
+        (silent || stuck || leaving || no_edge)) {
         disconnect(session);
-        choices_next(&session->choices);
+        failure->moved = true;
+        if (no_edge) {
+            choices_drop(&session->choices);
+        } else {
+            choices_next(&session->choices);
+        }
     }
 }
 
@@ -331,9 +338,9 @@ static void wait_for(struct session *session, struct waiter *waiter, uint32_t id
     }
 }
 
-enum fly_status session_call(struct session *session, const struct rpc_method *method,
-                             const ProtobufCMessage *request, int64_t timeout_ms,
-                             struct rpc_reply *reply, struct failure *failure)
+static enum fly_status call_once(struct session *session, const struct rpc_method *method,
+                                 const ProtobufCMessage *request, int64_t timeout_ms,
+                                 struct rpc_reply *reply, struct failure *failure)
 {
     int64_t until = fly_clock_boot_ms() + timeout_ms;
     struct waiter waiter = {.fd = -1};
@@ -376,6 +383,24 @@ enum fly_status session_call(struct session *session, const struct rpc_method *m
     (void)close(waiter.fd);
     if (status != FLY_OK) {
         session_move_on(session, failure);
+    }
+    return status;
+}
+
+enum fly_status session_call(struct session *session, const struct rpc_method *method,
+                             const ProtobufCMessage *request, int64_t timeout_ms,
+                             struct rpc_reply *reply, struct failure *failure)
+{
+    int64_t until = fly_clock_boot_ms() + timeout_ms;
+    size_t others = CHOICES_MAX;
+    enum fly_status status = call_once(session, method, request, timeout_ms, reply, failure);
+
+    /* who is no edge did nothing: the next one is asked as if it had been the first */
+    while (status == FLY_UNIMPLEMENTED && failure->moved && others-- > 0 &&
+           fly_clock_boot_ms() < until) {
+        rpc_reply_fini(reply);
+        failure_fini(failure);
+        status = call_once(session, method, request, until - fly_clock_boot_ms(), reply, failure);
     }
     return status;
 }

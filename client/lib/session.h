@@ -39,6 +39,7 @@ struct failure {
     bool retryable;
     bool sent;      /* false: certainly not executed */
     bool connected; /* false: there was no connection */
+    bool moved;     /* the next call goes to another edge */
     char message[RPC_TEXT_SIZE];
     char hint[RPC_TEXT_SIZE];
     Fly__V1__Refusal *refusal; /* for its tags; NULL: none came */
@@ -64,8 +65,9 @@ enum fly_status session_call_again(struct session *session, const struct rpc_met
                                    const ProtobufCMessage *request, int64_t timeout_ms,
                                    struct rpc_reply *reply, struct failure *failure);
 
-/* After a call or stream that failed: leaves an edge of which nothing better is to be expected. */
-void session_move_on(struct session *session, const struct failure *failure);
+/* After a call or stream that failed: leaves an edge of which nothing better is to be expected, and
+ * says so in failure->moved. */
+void session_move_on(struct session *session, struct failure *failure);
 
 /* The edge's wall clock now, by its HELLO; our own before the first. Milliseconds. */
 int64_t session_wall_ms(const struct session *session);

@@ -40,6 +40,9 @@ static bool for_good(const struct watching *watching)
     if (session_interrupted() || (!watching->was_connected && !failure->connected)) {
         return true;
     }
+    if (failure->moved) {
+        return false; /* another edge may do better */
+    }
     switch (failure->status) {
     case FLY_INVALID_ARGUMENT:
     case FLY_NOT_FOUND:

@@ -87,6 +87,7 @@ struct catalog_candidate {
     uint32_t slice;
     uint32_t cores_free_max;        /* on the machine with the most free cores */
     uint64_t memory_free_max_bytes; /* on that machine */
+    bool doubtful;                  /* suspect or stale: for want of others only */
 };
 
 size_t catalog_size(const struct catalog_config *config);

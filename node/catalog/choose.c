@@ -58,7 +58,8 @@ static uint32_t add_slices(const struct catalog *c, uint32_t region, enum trust 
             out[found++] =
                 (struct catalog_candidate){.slice = s->tag,
                                            .cores_free_max = best->cores_free,
-                                           .memory_free_max_bytes = best->memory_free_bytes};
+                                           .memory_free_max_bytes = best->memory_free_bytes,
+                                           .doubtful = trust == DOUBTFUL};
         }
     }
     return found;

@@ -235,11 +235,15 @@ enum fly_status entry_head_decode(struct fly_reader *r, struct batch_head *out,
     if (r->failed || magic != MAGIC) {
         return fly_error_set(error, FLY_DATA_LOSS, "not a batch of slice commands");
     }
-    if (version != ENTRY_VERSION) {
+    if (version < ENTRY_VERSION_FIRST) {
+        return fly_error_set(error, FLY_DATA_LOSS, "no batch has version %u", version);
+    }
+    if (version > ENTRY_VERSION) {
         return fly_error_set(error, FLY_UNIMPLEMENTED,
                              "batch version %u is newer than this node's %u: upgrade flynode",
                              version, ENTRY_VERSION);
     }
+    out->version = version;
     out->count = fly_get_u16(r);
     out->wall_ms = (int64_t)fly_get_u64(r);
     out->slice_ms = (int64_t)fly_get_u64(r);

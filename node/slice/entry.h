@@ -4,12 +4,13 @@
  * A command is a request, not a fact: apply() may refuse it. Time, chance and the machine are
  * stamped in by the leader, so that apply() is a pure function (DESIGN 3.2).
  *
- *   batch   0 magic F1 | 1 version 1 | 2 count u16 | 4 wall_ms i64 | 12 slice_ms i64 | 20 boot u64
+ *   batch   0 magic F1 | 1 version 2 | 2 count u16 | 4 wall_ms i64 | 12 slice_ms i64 | 20 boot u64
  *           28 batch u64 | 36 commands
  *   command type u8 | size u16 | body[size]                          (all little-endian)
  *
- * docs/PROTOCOL.md has every body. An unknown version or type is FLY_UNIMPLEMENTED: the replica
- * stops, it never skips. Pure, no allocation.
+ * docs/PROTOCOL.md has every body. Version 1 differs in one thing: the name that a VM gets that was
+ * given none (0004: what apply() depends on is a constant of the version). An unknown version or
+ * type is FLY_UNIMPLEMENTED: the replica stops, it never skips. Pure, no allocation.
  */
 #ifndef FLY_SLICE_ENTRY_H
 #define FLY_SLICE_ENTRY_H
@@ -22,7 +23,12 @@
 #include "proto/wire/key.h"
 #include "proto/wire/placement.h"
 
-enum { ENTRY_VERSION = 1, ENTRY_HEAD_SIZE = 36, ENTRY_COMMAND_BYTES_MAX = 512 };
+enum {
+    ENTRY_VERSION = 2,
+    ENTRY_VERSION_FIRST = 1,
+    ENTRY_HEAD_SIZE = 36,
+    ENTRY_COMMAND_BYTES_MAX = 512
+};
 
 enum command_type {
     COMMAND_FOUND = 1, /* first of a log: tag, incarnation, the bounds of its tables */
@@ -71,6 +77,7 @@ struct command {
 
 /* What stands before the commands of a batch. */
 struct batch_head {
+    uint8_t version; /* of a decoded batch; what is written has ENTRY_VERSION */
     uint16_t count;
     int64_t wall_ms;  /* leader's wall clock: shown to people, compared with mint times */
     int64_t slice_ms; /* slice time: monotonic, runs life spans (DESIGN 7) */

@@ -162,19 +162,17 @@ enum fly_status gossip_key_decode(const void *data, size_t size, struct seal_rin
     size_t left = line_size(data, size);
     struct seal_ring ring = {.count = 0};
     bool ok = true;
+    bool ended = false;
 
-    while (ok && ring.count < SEAL_KEYS_MAX) {
+    while (ok && !ended && ring.count < SEAL_KEYS_MAX) {
         const char *end = memchr(text, '\n', left);
         size_t line = end != NULL ? (size_t)(end - text) : left;
         ok = get_gossip_line(text, line, &ring);
-        if (end == NULL) {
-            left = 0;
-            break;
-        }
-        text += line + 1;
-        left -= line + 1;
+        ended = end == NULL;
+        text += ended ? 0 : line + 1;
+        left -= ended ? 0 : line + 1;
     }
-    ok = ok && left == 0;
+    ok = ok && ended;
     if (ok) {
         *out = ring;
     }

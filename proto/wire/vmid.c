@@ -58,10 +58,22 @@ bool vmid_parse(const char *text, uint64_t *out)
     return strlen(text) == VMID_DIGITS && fly_crockford_decode(text, VMID_DIGITS, out);
 }
 
-void vmid_name(uint64_t id, char out[static 64])
+static void name_of(uint64_t x, char out[static 64])
 {
-    uint64_t x = id >> TAG_BITS;
-
     (void)snprintf(out, 64, "%s-%s-%04u", adjectives[x & 31], nouns[(x >> 5) & 31],
                    (unsigned)((x >> 10) % 10000));
+}
+
+void vmid_name(uint64_t id, char out[static 64])
+{
+    /* A multiple of the tag, odd and wide: each slice begins elsewhere in the same circle of names.
+     */
+    uint64_t shift = (uint64_t)vmid_tag(id) * UINT64_C(0x9e3779b97f4a7c15);
+
+    name_of(((id >> TAG_BITS) + (shift >> 20)) & VMID_NUMBER_MAX, out);
+}
+
+void vmid_name_1(uint64_t id, char out[static 64])
+{
+    name_of(id >> TAG_BITS, out);
 }

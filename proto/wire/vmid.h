@@ -23,5 +23,8 @@ void vmid_format(uint64_t id, char out[static VMID_TEXT_SIZE]);
 bool vmid_parse(const char *text, uint64_t *out);
 /* "brave-heron-4821": what a VM is called that was given no name. */
 void vmid_name(uint64_t id, char out[static 64]);
+/* As version 1 of a slice's log names it: by the number alone, so that the first VM of every slice
+ * is called the same. */
+void vmid_name_1(uint64_t id, char out[static 64]);
 
 #endif

@@ -361,14 +361,15 @@ static void print_summary(const struct audit *a)
         running += vm->destroyed ? 0 : 1;
         elsewhere += key_valid(&vm->key) && key_home(&vm->key, a->ledger.root) != vmid_tag(vm->id);
     }
-    json_t *root = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "slices",
-        (json_int_t)a->ledger.slice_count, "entries", (json_int_t)a->entries, "elsewhere",
-        (json_int_t)elsewhere, "running", (json_int_t)running, "machines",
-        (json_int_t)a->ledger.machine_count, "vms", (json_int_t)a->ledger.vm_count, "keys",
-        (json_int_t)h->key_count, "acknowledged", (json_int_t)h->acknowledged, "destroyed",
-        (json_int_t)h->destroyed, "unknown", (json_int_t)h->unknowns, "replayed",
-        (json_int_t)h->replays, "findings", (json_int_t)a->findings, "violations", a->violations);
+    json_t *root =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}",
+                  "slices", (json_int_t)a->ledger.slice_count, "entries", (json_int_t)a->entries,
+                  "elsewhere", (json_int_t)elsewhere, "running", (json_int_t)running, "machines",
+                  (json_int_t)a->ledger.machine_count, "vms", (json_int_t)a->ledger.vm_count,
+                  "keys", (json_int_t)h->key_count, "acknowledged", (json_int_t)h->acknowledged,
+                  "destroyed", (json_int_t)h->destroyed, "unknown", (json_int_t)h->unknowns,
+                  "replayed", (json_int_t)h->replays, "partial", (json_int_t)h->partial_answers,
+                  "findings", (json_int_t)a->findings, "violations", a->violations);
 
     FLY_CHECK(root != NULL);
     (void)json_dumpf(root, stdout, JSON_PRESERVE_ORDER);

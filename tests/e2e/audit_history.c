@@ -71,9 +71,10 @@ static bool same_vm(const struct audit_vm *vm, const json_t *told)
     const char *subject = text_of(told, "subject");
 
     key_format(&vm->key, key);
-    return machine != NULL && strcmp(machine, vm->machine) == 0 && region != NULL &&
-           strcmp(region, vm->region) == 0 && told_key != NULL && strcmp(told_key, key) == 0 &&
-           (subject == NULL || strcmp(subject, vm->subject) == 0) &&
+    /* an edge that only knows that it is there tells no machine: counted, see judge_launched */
+    return machine != NULL && (machine[0] == '\0' || strcmp(machine, vm->machine) == 0) &&
+           region != NULL && strcmp(region, vm->region) == 0 && told_key != NULL &&
+           strcmp(told_key, key) == 0 && (subject == NULL || strcmp(subject, vm->subject) == 0) &&
            json_integer_value(json_object_get(told, "cores")) == (json_int_t)vm->cores &&
            json_integer_value(json_object_get(told, "memory_bytes")) ==
                (json_int_t)vm->memory_bytes;
@@ -94,6 +95,8 @@ static void judge_launched(struct audit_history *h, const char *where, const jso
     h->acknowledged += vm->acknowledged ? 0 : 1;
     h->replays += json_is_true(json_object_get(line, "replayed")) ? 1 : 0;
     vm->acknowledged = true;
+    const char *machine = text_of(line, "machine");
+    h->partial_answers += machine != NULL && machine[0] == '\0' ? 1 : 0;
     if (key->told != 0 && key->told != vm->id) {
         h->finding(h->user, "two-answers", where, "this key was told of another VM before");
     }

@@ -44,6 +44,7 @@ struct audit_history {
     uint64_t destroyed;    /* destroys that were told to be OK, each VM once */
     uint64_t unknowns;
     uint64_t replays;
+    uint64_t partial_answers; /* OK, without the VM's machine */
 };
 
 /* False: not a line that anybody writes; nothing was judged. */

@@ -4,62 +4,75 @@
 
 export FLY_BIN
 dir="$tmp/a cluster"
-free_port
-up=("$root/deploy/up" --dir "$dir" --rpc "tcp://127.0.0.1:$port")
+port=$((10000 + RANDOM % 180 * 50)) # below those of free_port: up takes 43 from here
+up=("$root/deploy/up" --dir "$dir" --port "$port")
+nodes=(peer-1 peer-2 peer-3 edge-1 edge-2)
 
-step "up starts it and says what to type next"
+# pids: every node's pid, for the end of this test
+pids() {
+    local node
+    for node in "${nodes[@]}"; do
+        node_pid[$node]=$(process_of "$dir/$node/pid") || fail "no process of $node"
+    done
+}
+
+step "up starts three peers and two edges and says what to type next"
 expect_exit 0 "${up[@]}"
-pid=$(process_of "$dir/flynode.pid") || fail "no process"
-node_pid[up]=$pid
+pids
 for word in "flyrpc regions" "flyrpc launch --region SIN" "deploy/down"; do
     expect_text "$out" "$word"
 done
 expect_equal "$(stat -c %a "$dir/env")" 600 "mode of env"
 
-step "what it says works"
+step "what it says works, at either edge"
 (
     . "$dir/env"
-    expect_exit 0 flyrpc regions
-    expect_exit 0 flyrpc launch --region SIN --memory 6 --cores 4 --json
+    expect_exit 0 flyrpc members --json
+    expect_json '[.[] | select(.state == "alive")] | length == 5'
+    for edge in ${FLYRPC_EDGE//,/ }; do
+        FLYRPC_EDGE=$edge expect_exit 0 flyrpc regions
+        FLYRPC_EDGE=$edge expect_exit 0 flyrpc launch --region SIN --memory 6 --cores 4 --json
+    done
 ) || exit 1
 
 step "up again says so"
 expect_exit 0 "${up[@]}"
 expect_text "$err" "already up"
-expect_equal "$(process_of "$dir/flynode.pid")" "$pid" "pid"
+expect_equal "$(process_of "$dir/edge-1/pid")" "${node_pid[edge-1]}" "pid"
 
-step "up at once after -9 starts it again"
-kill -KILL "$pid"
+step "up at once after -9 starts what died, and only that"
+kill -KILL "${node_pid[peer-2]}"
 expect_exit 0 "${up[@]}"
-pid=$(process_of "$dir/flynode.pid") || fail "no process"
-node_pid[up]=$pid
-(
-    . "$dir/env"
-    expect_exit 0 flyrpc regions
-) || exit 1
+expect_text "$err" "up: peer-2 "
+expect_equal "$(process_of "$dir/edge-1/pid")" "${node_pid[edge-1]}" "pid"
+pids
 
-step "one that does not answer is not called up"
-kill -STOP "$pid"
+step "a cluster that does not answer is not called up"
+kill -STOP "${node_pid[edge-1]}" "${node_pid[edge-2]}"
 expect_exit 1 "${up[@]}"
 expect_text "$err" "does not answer"
-kill -CONT "$pid"
+kill -CONT "${node_pid[edge-1]}" "${node_pid[edge-2]}"
 
-step "down leaves nothing running, and the VM is there after the next up"
+step "down leaves nothing running, and the VMs are there after the next up"
 expect_exit 0 "$root/deploy/down" --dir "$dir"
-[ -z "$(session_members "$pid")" ] || fail "processes are left"
+for node in "${nodes[@]}"; do
+    [ -z "$(session_members "${node_pid[$node]}")" ] || fail "processes of $node are left"
+done
 expect_exit 0 "$root/deploy/down" --dir "$dir"
 expect_exit 0 "${up[@]}"
-node_pid[up]=$(process_of "$dir/flynode.pid") || fail "no process"
+pids
 (
     . "$dir/env"
     expect_exit 0 flyrpc list --json
-    expect_json '(if type == "array" then . else .vms end) | length == 1'
+    expect_json '(if type == "array" then . else .vms end) | length == 2'
 ) || exit 1
 
-step "a second cluster cannot take its port, and says why"
-expect_exit 1 "$root/deploy/up" --dir "$tmp/other" --rpc "tcp://127.0.0.1:$port"
-expect_text "$err" flynode.log
-[ ! -e "$tmp/other/flynode.pid" ] || fail "a pid file is left"
+step "a second cluster cannot take its ports, and says why"
+expect_exit 1 "$root/deploy/up" --dir "$tmp/other" --port "$port"
+expect_text "$err" "in use"
+for node in "${nodes[@]}"; do
+    [ ! -e "$tmp/other/$node/pid" ] || fail "a pid file is left"
+done
 
 step "down --purge removes the folder, and no other"
 expect_exit 0 "$root/deploy/down" --dir "$dir" --purge

@@ -13,7 +13,8 @@
 #   use_edges regions,launch b         # FLYRPC_ADDR is a list when several are named
 #
 # A script ends with success by reaching its end; `fail` ends it with the line that was wrong, the
-# last command's output and the nodes' logs. FLY_BIN names the programs.
+# last command's output and the nodes' logs. FLY_BIN names the programs; with FLY_KEEP=1 what a
+# script that failed had written stays.
 # shellcheck shell=bash disable=SC2034
 
 set -uo pipefail
@@ -49,7 +50,12 @@ cleanup() {
     # shellcheck disable=SC2046
     kill -KILL $(jobs -p) 2>/dev/null
     wait 2>/dev/null
-    rm -rf "${TMPDIR:-/tmp}/fly-ports-$(id -u)"/*."$$" "$tmp"
+    rm -rf "${TMPDIR:-/tmp}/fly-ports-$(id -u)"/*."$$"
+    if [ -n "${FLY_KEEP:-}" ] && [ "$code" -ne 0 ]; then
+        printf '%s: left for you: %s\n' "$script" "$tmp" >&2
+    else
+        rm -rf "$tmp"
+    fi
     exit "$code"
 }
 trap cleanup EXIT

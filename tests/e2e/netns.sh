@@ -40,7 +40,8 @@ netns_up() {
     netns_need
     nodes=$1
     for ((i = 1; i <= nodes; i++)); do
-        node_port[netns/$i]=7401 # so that a failure shows its log
+        ln -s "netns/$i" "$tmp/n$i" # so that a failure shows its log
+        node_port[n$i]=7401
     done
     call_s=240
     expect_exit 0 "$root/deploy/netns" "$nodes"

@@ -12,13 +12,18 @@ void check_watch(struct sim_world *w, struct sim_slice *s, uint32_t watcher)
     uint64_t last;
     struct event e;
 
-    if (s->owner == NULL || s->stopped || s->paused || s->held_back > 0 || s->silenced) {
+    if (s->owner == NULL || s->paused || !owner_ready(s->owner) || s->silenced) {
         return;
     }
     owner_events_range(s->owner, &first, &last);
     if (last != s->event_base + s->event_count) {
         sim_fail(w, "I5: s%u: the owner's last event is %llu, the log's %llu", s->index,
                  (unsigned long long)last, (unsigned long long)s->event_base + s->event_count);
+    }
+    uint64_t incarnation = slice_totals(owner_state(s->owner))->incarnation;
+    if (s->cursors_of[watcher] != incarnation) { /* another log: everything is new */
+        s->cursors_of[watcher] = incarnation;
+        *cursor = 0;
     }
     if (*cursor > last) {
         sim_fail(w, "I5: s%u: watcher %u saw event %llu, the owner ends at %llu", s->index, watcher,

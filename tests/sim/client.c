@@ -175,5 +175,6 @@ void client_told(struct sim_world *w, uint32_t client, uint64_t try_id, bool can
         k->settled = w->healing;
         let_go(c);
     }
-    wake_in(w, c, sim_between(w, 1, 100));
+    bool quarantined = r->status == FLY_FAILED_PRECONDITION;
+    wake_in(w, c, quarantined ? sim_between(w, 100, 2000) : sim_between(w, 1, 100));
 }

@@ -40,8 +40,8 @@ void fault_choose(struct sim_world *w)
         .inventory = maybe(w, 1, 6),
         .apart = maybe(w, 1, 12),
         .late_append = maybe(w, 200, 700),
-        .backup = maybe(w, 1, 8),
-        .restore = maybe(w, 1, 4),
+        .backup = maybe(w, 2, 10),
+        .restore = sim_chance(w, 400) ? (unsigned)sim_between(w, 1, 4) : 0,
     };
 }
 
@@ -173,6 +173,11 @@ static void jump(struct sim_world *w)
 
 static void leap(struct sim_world *w)
 {
+    for (uint32_t i = 0; i < w->slice_count; i++) {
+        if (w->slices[i].below && w->slices[i].silenced) {
+            return; /* it would end the wait for those who could tell */
+        }
+    }
     cover_hit(COVER_LEAP);
     w->leaps++;
     w->now_ms += sim_chance(w, 200)   ? SLICE_HASHED_KEY_LIFE_MS + 60000

@@ -47,7 +47,8 @@ static bool somebody_saw_more(const struct sim_world *w, const struct sim_slice 
 {
     for (uint32_t i = 0; i < w->edge_count; i++) {
         const struct standing_seen *seen = &w->edges[i].seen[s->index];
-        if (seen->known && (wipe || seen->seq > s->backup.oracle->totals.seq)) {
+        if (seen->known && seen->incarnation == s->oracle->totals.incarnation &&
+            (wipe || seen->seq > s->backup.oracle->totals.seq)) {
             return true;
         }
     }
@@ -76,7 +77,7 @@ static void lose(struct sim_world *w, struct sim_slice *s)
 
 void restore_strike(struct sim_world *w, struct sim_slice *s)
 {
-    bool wipe = sim_chance(w, 200);
+    bool wipe = sim_chance(w, 60);
 
     if (s->below || (!wipe && s->backup.oracle == NULL) || !somebody_saw_more(w, s, wipe)) {
         return;
@@ -116,9 +117,14 @@ void restore_accepted(struct sim_world *w, struct sim_slice *s)
     cover_hit(COVER_LOSS_ACCEPTED);
     s->below = false;
     restore_free(s);
+    if (s->oracle->totals.machines == 0) {
+        world_add_machines(w, s);
+    }
     for (uint32_t i = 0; i < w->key_count; i++) {
         struct sim_key *k = &w->keys[i];
         bool here = k->home == s->index;
+        const struct slice_record *r = oracle_find(s->oracle, k->subject, &k->key);
+        k->unsure |= here && r != NULL && r->kind == RECORD_BOUND;
         for (uint32_t v = 0; v < w->vm_count && !here; v++) {
             here = w->vms[v].key == i && w->vms[v].slice == s->index;
         }

@@ -155,6 +155,8 @@ struct sim_key {
     uint32_t home; /* slice index */
     uint32_t vms;  /* ever made */
     uint32_t vm;   /* the last one made, index into vms */
+    bool
+        unsure; /* at home it was bound when a loss was accepted: cancelled may be said of its VM */
     bool exempt; /* a loss that was accepted may have been its own: nothing is promised any more */
     int64_t cancelled_until_ms; /* slice time at home: nothing may come of it, a client was told */
     bool settled;               /* nobody needs to ask about it again */
@@ -221,8 +223,8 @@ struct sim_slice {
     bool stopped;        /* owner_stop was called */
     bool fresh;          /* had no log, and never had one */
     bool standing_on;
-    bool silenced; /* may not speak (yet): standing says so */
-    bool ask_failed[SIM_EDGES_MAX];
+    bool silenced;                  /* may not speak (yet): standing says so */
+    bool ask_failed[SIM_EDGES_MAX]; /* it was down or out of reach once since the asking began */
     struct standing standing;
     struct sweep sweep;
     int64_t sweep_at_ms;
@@ -253,6 +255,7 @@ struct sim_slice {
     uint32_t event_count;
     uint32_t event_max;
     uint64_t cursors[SIM_WATCHERS];
+    uint64_t cursors_of[SIM_WATCHERS]; /* incarnation */
     uint32_t machines_wanted;
     uint32_t machines_asked;
 };
@@ -459,6 +462,8 @@ void check_end(struct sim_world *w);
 /* world.c */
 void world_run(struct sim_world *w, uint64_t steps);
 void world_free(struct sim_world *w);
+/* Somebody asks for the inventory that the slice is to have. */
+void world_add_machines(struct sim_world *w, struct sim_slice *s);
 /* fault.c: the swarm of one seed, and what strikes every now and then */
 void fault_choose(struct sim_world *w);
 void fault_strike(struct sim_world *w);

@@ -34,8 +34,8 @@ static void ask_first(struct sim_slice *s)
 
 void witness_start(struct sim_slice *s)
 {
-    s->standing_on = false;
-    ask_first(s);
+    s->standing_on = false; /* it says nothing anyway until an entry of its own term is applied */
+    s->silenced = false;
 }
 
 /* By the checker's own reckoning: who remembers this saw what is not in the log. */
@@ -65,7 +65,7 @@ static void begin_to_serve(struct sim_world *w, struct sim_slice *s)
         if (!saw_more(s, &e->seen[s->index])) {
             continue;
         }
-        bool waited = boot_ms(w, s) - s->standing.since_ms >= STANDING_ALONE_MS;
+        bool waited = s->standing.waited_ms >= STANDING_ALONE_MS;
         if (!s->ask_failed[i] && !e->down && !waited) {
             sim_fail(w, "4.10: s%u serves, and e%u could be asked and saw event %llu", s->index, i,
                      (unsigned long long)e->seen[s->index].seq);
@@ -118,6 +118,7 @@ void witness_ready(struct sim_world *w, struct sim_slice *s)
         log.lost[i] = sum->lost[i];
     }
     s->standing_on = true;
+    ask_first(s);
     standing_init(&s->standing, &log, boot_ms(w, s));
     for (uint32_t i = 0; i < w->edge_count; i++) {
         const char name[] = {'e', (char)('0' + i), 0};
@@ -132,7 +133,7 @@ void witness_publish(struct sim_world *w, struct sim_slice *s)
 {
     const struct slice_totals *sum = slice_totals(owner_state(s->owner));
 
-    if (s->silenced || s->stopped || s->held_back > 0) {
+    if (s->silenced || s->stopped || !owner_ready(s->owner)) {
         return;
     }
     for (uint32_t i = 0; i < w->edge_count; i++) {
@@ -173,6 +174,7 @@ static void look_around(struct sim_world *w, struct sim_slice *s)
         const struct sim_edge *e = &w->edges[i];
         const char name[] = {'e', (char)('0' + i), 0};
         if (e->down) {
+            s->ask_failed[i] = true;
             standing_member(&s->standing, i + 1, name, STANDING_GONE);
         } else if (sim_chance(w, 700)) { /* gossip takes its time */
             standing_member(&s->standing, i + 1, name, STANDING_ALIVE);

@@ -12,6 +12,7 @@ enum {
     SWEEP_ROUNDS = 3,          /* bound, done, released */
     REST_MS = 8000,            /* longer than a hold lives and a message is late */
     HEAL_MAX_MS = 3600 * 1000, /* everything must be settled by then */
+    HEAL_STEPS_MAX = 1000000,  /* and in so many */
 };
 
 static void make_slice(struct sim_world *w, uint32_t index)
@@ -44,7 +45,7 @@ static void make_slice(struct sim_world *w, uint32_t index)
     sim_at(w, sim_between(w, 0, 500), SIM_WATCH, index, 0, 0, NULL);
 }
 
-static void add_machines(struct sim_world *w, struct sim_slice *s)
+void world_add_machines(struct sim_world *w, struct sim_slice *s)
 {
     for (uint32_t i = 0; i < s->machines_wanted; i++) {
         struct sim_raw raw = {.kind = SIM_RAW_MACHINE, .slice = s->index};
@@ -55,7 +56,7 @@ static void add_machines(struct sim_world *w, struct sim_slice *s)
         (void)snprintf(raw.call.name, sizeof raw.call.name, "m%u", i);
         (void)fly_copy_string(raw.call.region, sizeof raw.call.region,
                               sim_chance(w, 800) ? "SIN" : "FRA");
-        FLY_CHECK(edge_raw(w, &w->edges[0], &raw));
+        (void)edge_raw(w, &w->edges[sim_below(w, w->edge_count)], &raw);
     }
 }
 
@@ -89,7 +90,7 @@ static void make(struct sim_world *w)
                                         .tick_at_ms = INT64_MAX};
     }
     for (uint32_t i = 0; i < w->slice_count; i++) {
-        add_machines(w, &w->slices[i]);
+        world_add_machines(w, &w->slices[i]);
     }
     for (uint32_t i = 0; i < w->client_count; i++) {
         w->clients[i] = (struct sim_client){.index = i, .key = UINT32_MAX};
@@ -282,6 +283,20 @@ static bool all_settled(const struct sim_world *w)
     return true;
 }
 
+/* Longer than a hold lives and a message is late, and one turn each behind it. */
+static void rest(struct sim_world *w)
+{
+    int64_t rest_ms = w->now_ms + REST_MS;
+
+    for (uint32_t i = 0; i < w->slice_count; i++) {
+        sim_at(w, rest_ms, SIM_TURN, i, 0, w->slices[i].life, NULL);
+    }
+    while (w->now_ms < rest_ms && step(w)) {
+    }
+    while (w->heap_count > 0 && w->heap[0].at_ms <= rest_ms + 1000 && step(w)) {
+    }
+}
+
 /* What is away gets old, and every sweep makes its rounds. */
 static void sweep(struct sim_world *w)
 {
@@ -316,7 +331,10 @@ void world_run(struct sim_world *w, uint64_t steps)
     heal(w);
     int64_t healed_ms = w->now_ms;
     while (!all_settled(w)) {
-        if (!step(w) || w->now_ms - healed_ms > HEAL_MAX_MS) {
+        if (w->limit) {
+            return;
+        }
+        if (!step(w) || w->now_ms - healed_ms > HEAL_MAX_MS || w->steps > steps + HEAL_STEPS_MAX) {
             for (uint32_t i = 0; i < w->key_count; i++) {
                 if (!w->keys[i].settled) {
                     sim_fail(w, "liveness: key %s of %u is never settled",
@@ -334,15 +352,9 @@ void world_run(struct sim_world *w, uint64_t steps)
             sim_fail(w, "liveness: something is still under way an hour after all healed");
         }
     }
+    rest(w); /* what is under way still arrives */
     sweep(w);
-    int64_t rest_ms = w->now_ms + REST_MS;
-    for (uint32_t i = 0; i < w->slice_count; i++) { /* one turn each after everything */
-        sim_at(w, rest_ms, SIM_TURN, i, 0, w->slices[i].life, NULL);
-    }
-    while (w->now_ms < rest_ms && step(w)) {
-    }
-    while (w->heap_count > 0 && w->heap[0].at_ms <= rest_ms + 1000 && step(w)) {
-    }
+    rest(w);
     check_end(w);
 }
 
@@ -362,6 +374,9 @@ void world_free(struct sim_world *w)
         disk_free(s);
     }
     for (uint32_t i = 0; i < w->edge_count; i++) {
+        for (uint32_t k = 0; k < w->edges[i].waiting_count; k++) {
+            free(w->edges[i].waiting[k].message);
+        }
         free(w->edges[i].waiting);
     }
     for (uint32_t i = 0; i < w->heap_count; i++) {

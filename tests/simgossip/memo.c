@@ -42,18 +42,21 @@ static struct memo *find(const char *function, const void *a, size_t a_size, con
     return m;
 }
 
-int __real_crypto_sign_verify_detached(const unsigned char *signature, const unsigned char *message,
-                                       unsigned long long size, const unsigned char *key);
-int __wrap_crypto_sign_verify_detached(const unsigned char *signature, const unsigned char *message,
-                                       unsigned long long size, const unsigned char *key);
-int __wrap_crypto_sign_verify_detached(const unsigned char *signature, const unsigned char *message,
-                                       unsigned long long size, const unsigned char *key)
+int __real_crypto_sign_final_verify(crypto_sign_state *state, const unsigned char *signature,
+                                    const unsigned char *key);
+int __wrap_crypto_sign_final_verify(crypto_sign_state *state, const unsigned char *signature,
+                                    const unsigned char *key);
+int __wrap_crypto_sign_final_verify(crypto_sign_state *state, const unsigned char *signature,
+                                    const unsigned char *key)
 {
-    struct memo *m = find("verify", key, crypto_sign_PUBLICKEYBYTES, signature, crypto_sign_BYTES,
-                          message, (size_t)size);
+    crypto_hash_sha512_state copy = state->hs;
+    uint8_t hash[crypto_hash_sha512_BYTES];
 
+    (void)crypto_hash_sha512_final(&copy, hash);
+    struct memo *m = find("verify", key, crypto_sign_PUBLICKEYBYTES, signature, crypto_sign_BYTES,
+                          hash, sizeof hash);
     if (!m->used) {
-        m->result = __real_crypto_sign_verify_detached(signature, message, size, key);
+        m->result = __real_crypto_sign_final_verify(state, signature, key);
         m->used = true;
     }
     return m->result;

@@ -66,7 +66,7 @@ static bool buddy(struct world *w)
     world_run(w, 4000);
     EXPECT(w, world_was_suspected(w, 0), "not suspected");
     world_thaw(w, 0);
-    EXPECT(w, world_run_until(w, 5000, is_alive, 0), "not refuted by probes alone");
+    EXPECT(w, world_run_until(w, 9000, is_alive, 0), "not refuted by probes alone");
     return expect_only_buried(w, n, -1, -1);
 }
 

@@ -292,6 +292,7 @@ static void expect_choices(const struct catalog *c, const struct picture *p, str
                 assert_non_null(best);
                 assert_int_equal(slices[i].cores_free_max, best->cores_free);
                 assert_int_equal(slices[i].memory_free_max_bytes, best->memory_free);
+                assert_int_equal(slices[i].doubtful, !is_live(&p->states[tag]));
             }
         }
         assert_int_equal(seen, best != NULL && placeable ? 1 : 0);

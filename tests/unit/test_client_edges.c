@@ -43,7 +43,12 @@ static void test_choices(void **state)
     assert_string_equal(describe(&c), "tcp://127.0.0.1:1 tcp://127.0.0.1:2 *(tcp://127.0.0.1:4)");
     choices_told(&c, list);
     assert_string_equal(list, "tcp://127.0.0.1:4");
+    choices_drop(&c);
+    assert_string_equal(describe(&c), "*tcp://127.0.0.1:1 tcp://127.0.0.1:2");
+    choices_drop(&c); /* a given one is only left */
+    assert_string_equal(describe(&c), "tcp://127.0.0.1:1 *tcp://127.0.0.1:2");
     choices_next(&c);
+    choices_tell(&c, told, 2);
     choices_tell(&c, NULL, 0);
     assert_string_equal(describe(&c), "*tcp://127.0.0.1:1 tcp://127.0.0.1:2");
     choices_told(&c, list);
@@ -157,6 +162,7 @@ static void test_failover(void **state)
           .reason = R(OWNER_UNREACHABLE),
           .retryable = true},
          ALL_THE_TIME},
+        {"no edge at all", {.kind = ACT_REFUSE, .status = FLY_UNIMPLEMENTED}, ALL_THE_TIME},
         {"in doubt",
          {.kind = ACT_REFUSE,
           .status = FLY_UNAVAILABLE,

@@ -226,22 +226,29 @@ static void test_pick_tag(void **state)
                                  tag_of("sin", 3, 4),  tag_of("SIN", 4, 9),
                                  tag_of("SIN", 0, 9),  tag_of("SIN", 0x1000000, 9)};
     Fly__V1__RegionTag *tags[] = {&made[0], &made[1], &made[2], &made[3], &made[4], &made[5]};
+    struct launching_avoid avoid = {.count = 0};
     unsigned picked[5] = {0};
     struct fly_rng rng;
 
     (void)state;
     fly_rng_seed(&rng, 5);
     for (unsigned i = 0; i < 1000; i++) {
-        uint32_t tag = launching_pick_tag(tags, FLY_ARRAY_COUNT(tags), &spec, &rng);
+        uint32_t tag = launching_pick_tag(tags, FLY_ARRAY_COUNT(tags), &spec, &avoid, &rng);
         assert_true(tag < FLY_ARRAY_COUNT(picked));
         picked[tag]++;
     }
     assert_int_equal(picked[3] + picked[4], 1000); /* only where it fits */
     assert_true(picked[3] > 400 && picked[4] > 400);
-    assert_int_equal(launching_pick_tag(tags, 2, &spec, &rng), 2); /* fits nowhere: the region */
-    assert_int_equal(launching_pick_tag(tags, 1, &spec, &rng), 1); /* no such region: any */
-    assert_int_equal(launching_pick_tag(tags, 0, &spec, &rng), 0);
-    assert_int_equal(launching_pick_tag(&tags[4], 2, &spec, &rng), 0);
+    assert_int_equal(launching_pick_tag(tags, 2, &spec, &avoid, &rng),
+                     2); /* fits nowhere: the region */
+    assert_int_equal(launching_pick_tag(tags, 1, &spec, &avoid, &rng), 1); /* no such region: any */
+    assert_int_equal(launching_pick_tag(tags, 0, &spec, &avoid, &rng), 0);
+    assert_int_equal(launching_pick_tag(&tags[4], 2, &spec, &avoid, &rng), 0);
+    avoid = (struct launching_avoid){.tags = {3}, .count = 1};
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(launching_pick_tag(tags, FLY_ARRAY_COUNT(tags), &spec, &avoid, &rng), 4);
+    }
+    assert_int_equal(launching_pick_tag(tags, 3, &spec, &avoid, &rng), 3); /* better than nothing */
     assert_true(launching_other_room(tags, FLY_ARRAY_COUNT(tags), &spec, 3));
     assert_true(launching_other_room(tags, 3, &spec, 9));
     assert_false(launching_other_room(tags, 3, &spec, 3));

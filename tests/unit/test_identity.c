@@ -1,20 +1,12 @@
 /* identity and issuer: first start, later starts, interrupted starts, damage, two processes. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "tests/unit/state_folder.h"
+
 #include <string.h>
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 #include "client/lib/issuer.h"
 #include "node/identity.h"
@@ -24,39 +16,12 @@ enum { PATH_SIZE = 128 };
 
 static const int64_t now_ms = 1795262400123;
 
-struct place {
-    char parent[64];
-    char dir[80];
+/* In the order in which founding writes them: the record is last. */
+static const char *const founded[] = {
+    "node.key",   "tls.key",    "admission.key", "tls-issuer.key", "issuer.key",
+    "ca.key",     "tls-ca.key", "tls-ca.pem",    "admission",      "tls-issuer.crt",
+    "gossip.key", "node.json",  "tls.crt",       "credential",     "cluster.json",
 };
-
-static int make_folder(void **state)
-{
-    struct place *folder = calloc(1, sizeof *folder);
-
-    assert_non_null(folder);
-    (void)snprintf(folder->parent, sizeof folder->parent, "/tmp/test_identity.XXXXXX");
-    assert_non_null(mkdtemp(folder->parent));
-    (void)snprintf(folder->dir, sizeof folder->dir, "%s/state", folder->parent);
-    *state = folder;
-    return 0;
-}
-
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
-{
-    (void)info;
-    (void)kind;
-    (void)place;
-    return remove(path);
-}
-
-static int remove_folder(void **state)
-{
-    struct place *folder = *state;
-    int failed = nftw(folder->parent, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-
-    free(folder);
-    return failed;
-}
 
 static const char *path_in(const struct place *folder, const char *name)
 {
@@ -104,7 +69,6 @@ static void create(const struct place *folder)
 static void test_first_and_later_start(void **state)
 {
     const struct place *folder = *state;
-    static const char *const names[] = {"lock", "node.key", "issuer.key", "cluster.json"};
     struct identity first;
     struct identity second;
     mode_t before = umask(0277); /* modes must not depend on it */
@@ -115,9 +79,11 @@ static void test_first_and_later_start(void **state)
     assert_int_equal(first.record.created_ms, now_ms);
     assert_true(first.record.root_tag >= 1 && first.record.root_tag <= 0xffffff);
     assert_int_equal(mode_of(folder->dir), 0700);
-    for (size_t i = 0; i < FLY_ARRAY_COUNT(names); i++) {
-        assert_int_equal(mode_of(path_in(folder, names[i])), 0600);
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(founded); i++) {
+        assert_int_equal(mode_of(path_in(folder, founded[i])), 0600);
     }
+    assert_int_equal(mode_of(path_in(folder, "lock")), 0600);
+    assert_int_equal(mode_of(path_in(folder, "generation")), 0600);
     struct cluster_record record = first.record;
     struct node_seed node = first.node;
     identity_close(&first);
@@ -425,21 +391,315 @@ static void test_issuer_refusals(void **state)
     assert_non_null(strstr(error.text, "cluster.json"));
 }
 
-#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, make_folder, remove_folder)
+/* --- clusters of several nodes --- */
+
+static struct identity id; /* 20 KB: not the stack's */
+static struct identity before;
+
+static void open_ok(const struct place *place, int64_t at_ms)
+{
+    struct fly_error error = {.text = ""};
+
+    if (identity_open_made(place->dir, at_ms, &id, &error) != FLY_OK) {
+        fail_msg("%s", error.text);
+    }
+}
+
+static void found(const struct place *place, const char *name)
+{
+    const struct node_settings settings = {
+        .name = "rack-7", .region = "SIN", .seed_count = 1, .seeds = {"10.0.0.5:7400"}};
+    struct fly_error error = {.text = ""};
+    char dir[112];
+
+    (void)snprintf(dir, sizeof dir, "%s/%s", place->parent, name);
+    if (identity_found(dir, &settings, now_ms, &id, &error) != FLY_OK) {
+        fail_msg("%s", error.text);
+    }
+    before = id;
+    identity_close(&id);
+}
+
+static void test_founded(void **state)
+{
+    const struct place *place = *state;
+    struct fly_error error;
+    uint8_t hash[X509_HASH_SIZE];
+    struct x509_spki spki;
+
+    found(place, "state");
+    open_ok(place, now_ms);
+    assert_string_equal(id.credential.name, "rack-7");
+    assert_string_equal(id.settings.region, "SIN");
+    assert_string_equal(id.settings.seeds[0], "10.0.0.5:7400");
+    assert_int_equal(id.credential.roles, NODE_ROLE_ALL);
+    assert_int_equal(id.credential.slice_tag, id.record.root_tag);
+    assert_true(id.has_issuer && id.has_admission && id.has_ca && id.record.has_ca);
+    assert_false(id.created);
+    assert_int_equal(credential_verify(&id.credential, id.record.ca, id.record.id, now_ms, NULL),
+                     FLY_OK);
+    assert_memory_equal(&id.credential, &before.credential, sizeof id.credential);
+    assert_memory_equal(&id.group, &before.group, sizeof id.group);
+    assert_memory_equal(&id.admission, &before.admission, sizeof id.admission);
+    assert_int_equal(x509_key_spki(id.tls.key, &spki, NULL), FLY_OK);
+    x509_spki_hash(&spki, hash);
+    assert_memory_equal(hash, id.credential.tls_hash, sizeof hash);
+    assert_int_equal(identity_found(place->dir, &id.settings, now_ms, &before, &error),
+                     FLY_FAILED_PRECONDITION); /* in use */
+    identity_close(&id);
+    assert_int_equal(
+        identity_found(place->dir, &(struct node_settings){.name = "x"}, now_ms, &id, &error),
+        FLY_ALREADY_EXISTS);
+    open_ok(place, now_ms);
+    assert_string_equal(id.credential.name, "rack-7");
+    identity_close(&id);
+}
+
+/* Whatever was written last: it does not run, and founding it again takes the keys and ends well.
+ */
+static void test_interrupted_founding(void **state)
+{
+    const struct place *place = *state;
+    struct fly_error error;
+    char key[CLUSTER_FILE_MAX] = {0};
+    char same[CLUSTER_FILE_MAX] = {0};
+
+    for (size_t left = 0; left < FLY_ARRAY_COUNT(founded); left++) {
+        found(place, "state");
+        size_t size = read_all(path_in(place, "node.key"), key);
+        for (size_t i = left; i < FLY_ARRAY_COUNT(founded); i++) {
+            assert_int_equal(unlink(path_in(place, founded[i])), 0);
+        }
+        write_all(path_in(place, "credential.tmp"), "fly", 3);
+        assert_int_equal(identity_open_made(place->dir, now_ms, &id, &error),
+                         FLY_FAILED_PRECONDITION);
+        assert_non_null(strstr(error.text, "flynode init"));
+        found(place, "state");
+        open_ok(place, now_ms);
+        identity_close(&id);
+        if (left > 0) {
+            assert_int_equal(read_all(path_in(place, "node.key"), same), size);
+            assert_memory_equal(key, same, size);
+        }
+        for (size_t i = 0; i < FLY_ARRAY_COUNT(founded); i++) {
+            assert_int_equal(unlink(path_in(place, founded[i])), 0);
+        }
+    }
+}
+
+static void test_not_made(void **state)
+{
+    const struct place *place = *state;
+    struct fly_error error;
+
+    assert_int_equal(identity_open_made(place->dir, now_ms, &id, &error), FLY_FAILED_PRECONDITION);
+    assert_non_null(strstr(error.text, "flynode init"));
+    assert_int_equal(mode_of(place->dir), 0); /* and makes nothing */
+    assert_int_equal(mkdir(place->dir, 0700), 0);
+    assert_int_equal(identity_open_made(place->dir, now_ms, &id, &error), FLY_FAILED_PRECONDITION);
+    assert_int_equal(mode_of(path_in(place, "node.key")), 0);
+}
+
+/* Each file missing, of another cluster, and of nonsense. */
+static void test_files_that_do_not_belong(void **state)
+{
+    static const struct {
+        const char *name;
+        bool may_go;  /* the folder is whole without it */
+        bool foreign; /* one of another cluster is seen */
+    } rows[] = {
+        {"node.key", false, true},      {"tls.key", false, true},
+        {"admission.key", false, true}, {"tls-issuer.key", false, true},
+        {"issuer.key", true, true},     {"ca.key", true, true},
+        {"tls-ca.key", true, true},     {"tls-ca.pem", false, true},
+        {"admission", false, true},     {"tls-issuer.crt", false, true},
+        {"gossip.key", false, false},   {"node.json", false, false},
+        {"tls.crt", false, true},       {"credential", false, true},
+        {"cluster.json", false, true},  {"generation", true, false},
+    };
+    const struct place *place = *state;
+    struct place other = *place;
+    char saved[CLUSTER_FILE_MAX];
+    char theirs[CLUSTER_FILE_MAX];
+
+    found(place, "state");
+    found(place, "other");
+    (void)snprintf(other.dir, sizeof other.dir, "%s/other", place->parent);
+    assert_int_equal(identity_open_made(other.dir, now_ms, &id, NULL), FLY_OK);
+    identity_close(&id);
+    open_ok(place, now_ms);
+    identity_close(&id);
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(rows); i++) {
+        struct fly_error error = {.text = ""};
+        size_t size = read_all(path_in(place, rows[i].name), saved);
+        size_t their_size = read_all(path_in(&other, rows[i].name), theirs);
+        assert_int_equal(unlink(path_in(place, rows[i].name)), 0);
+        enum fly_status status = identity_open_made(place->dir, now_ms, &id, &error);
+        enum fly_status wanted = rows[i].may_go ? FLY_OK
+                                 : strcmp(rows[i].name, "cluster.json") == 0
+                                     ? FLY_FAILED_PRECONDITION
+                                     : FLY_DATA_LOSS;
+        if (status != wanted ||
+            (status == FLY_DATA_LOSS && strstr(error.text, rows[i].name) == NULL)) {
+            fail_msg("without %s: %s: %s", rows[i].name, fly_status_name(status), error.text);
+        }
+        identity_close(&id);
+        write_all(path_in(place, rows[i].name), theirs, their_size);
+        status = identity_open_made(place->dir, now_ms, &id, &error);
+        if (status != (rows[i].foreign ? FLY_DATA_LOSS : FLY_OK)) {
+            fail_msg("another's %s: %s: %s", rows[i].name, fly_status_name(status), error.text);
+        }
+        identity_close(&id);
+        write_all(path_in(place, rows[i].name), "nonsense", 8);
+        status = identity_open_made(place->dir, now_ms, &id, &error);
+        if (status != FLY_DATA_LOSS || strstr(error.text, rows[i].name) == NULL ||
+            strstr(error.text, "nonsense") != NULL) {
+            fail_msg("nonsense in %s: %s: %s", rows[i].name, fly_status_name(status), error.text);
+        }
+        write_all(path_in(place, rows[i].name), saved, size);
+    }
+    open_ok(place, now_ms);
+    identity_close(&id);
+}
+
+static void test_ca_moved_away(void **state)
+{
+    const struct place *place = *state;
+
+    found(place, "state");
+    assert_int_equal(unlink(path_in(place, "ca.key")), 0);
+    assert_int_equal(unlink(path_in(place, "tls-ca.key")), 0);
+    open_ok(place, now_ms);
+    assert_false(id.has_ca);
+    assert_true(id.has_admission);
+    identity_close(&id);
+}
+
+/* Larger at every start, whatever the clock says, and stored before it is used. */
+static void test_generation(void **state)
+{
+    static const int64_t clocks[] = {now_ms, now_ms, now_ms + 60000, now_ms - 86400000, 0, -5000};
+    const struct place *place = *state;
+    struct fly_error error;
+    uint32_t last = 0;
+    char text[CLUSTER_FILE_MAX] = {0};
+
+    found(place, "state");
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(clocks); i++) {
+        open_ok(place, clocks[i]);
+        assert_true(id.generation > last);
+        last = id.generation;
+        memset(text, 0, sizeof text);
+        (void)read_all(path_in(place, "generation"), text);
+        assert_int_equal(strtoul(text, NULL, 10), last);
+        identity_close(&id);
+    }
+    assert_int_equal(last, now_ms / 1000 + 63);
+    write_all(path_in(place, "generation"), "4294967295\n", 11);
+    assert_int_equal(identity_open_made(place->dir, now_ms, &id, &error), FLY_DATA_LOSS);
+    assert_non_null(strstr(error.text, "generation"));
+}
+
+/* A node that admits vouches for itself again; the TLS key and all else stay. */
+static void test_renewal(void **state)
+{
+    static const struct {
+        int64_t after_ms;
+        bool renewed;
+    } rows[] = {
+        {IDENTITY_YEAR_MS / 2 - 86400000, false},
+        {IDENTITY_YEAR_MS / 2 + 86400000, true},
+        {3 * IDENTITY_YEAR_MS, true},
+        {4 * IDENTITY_YEAR_MS, true},
+    };
+    const struct place *place = *state;
+    struct fly_error error;
+
+    found(place, "state");
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(rows); i++) {
+        int64_t at_ms = now_ms + rows[i].after_ms;
+        open_ok(place, at_ms);
+        assert_int_equal(id.credential.issued_ms == at_ms, rows[i].renewed);
+        assert_int_equal(credential_verify(&id.credential, id.record.ca, id.record.id, at_ms, NULL),
+                         FLY_OK);
+        assert_memory_equal(id.credential.tls_hash, before.credential.tls_hash, 32);
+        assert_int_equal(id.credential.slice_tag, before.credential.slice_tag);
+        struct x509_spki spki;
+        assert_int_equal(x509_key_spki(id.tls.key, &spki, NULL), FLY_OK);
+        assert_int_equal(x509_verify(id.tls.ca, id.tls.certificate, &spki, false, at_ms, NULL),
+                         FLY_OK);
+        identity_close(&id);
+    }
+    /* the admission itself ends: nobody renews */
+    assert_int_equal(identity_open_made(place->dir, now_ms + 11 * IDENTITY_YEAR_MS, &id, &error),
+                     FLY_FAILED_PRECONDITION);
+    assert_non_null(strstr(error.text, "expired at"));
+}
+
+/* A folder of a `flynode dev` from before CAs: it keeps its cluster, and gets one. */
+static void test_older_folder(void **state)
+{
+    const struct place *place = *state;
+    char text[CLUSTER_FILE_MAX] = {0};
+
+    found(place, "state");
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(founded); i++) {
+        if (strcmp(founded[i], "node.key") != 0 && strcmp(founded[i], "issuer.key") != 0) {
+            assert_int_equal(unlink(path_in(place, founded[i])), 0);
+        }
+    }
+    assert_int_equal(mkdir(path_in(place, "slices"), 0700), 0);
+    struct cluster_record record = before.record;
+    record.has_ca = false;
+    size_t size = cluster_record_encode(&record, text);
+    write_all(path_in(place, "cluster.json"), text, size);
+    open_ok(place, now_ms);
+    assert_string_equal(id.record.id, before.record.id);
+    assert_int_equal(id.record.root_tag, before.record.root_tag);
+    assert_memory_equal(&id.node, &before.node, sizeof id.node);
+    assert_true(id.record.has_ca && id.has_admission && id.has_ca && id.has_issuer);
+    assert_int_equal(id.credential.slice_tag, before.record.root_tag);
+    struct cluster_record kept = id.record;
+    identity_close(&id);
+    open_ok(place, now_ms);
+    assert_memory_equal(&id.record, &kept, sizeof kept);
+    identity_close(&id);
+}
+
+/* Keys of an interrupted founding must not end up in another's cluster. */
+static void test_join_after_interrupted_founding(void **state)
+{
+    const struct place *place = *state;
+    struct fly_error error;
+
+    found(place, "state");
+    assert_int_equal(unlink(path_in(place, "cluster.json")), 0);
+    assert_int_equal(identity_join_begin(place->dir, false, &id, &error), FLY_FAILED_PRECONDITION);
+    assert_non_null(strstr(error.text, "interrupted"));
+}
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_FOLDER(test_first_and_later_start),
-        WITH_FOLDER(test_two_folders_differ),
-        WITH_FOLDER(test_lock),
-        WITH_FOLDER(test_interrupted_first_start),
-        WITH_FOLDER(test_without_issuer_key),
-        WITH_FOLDER(test_refusals),
-        WITH_FOLDER(test_wrong_folder),
-        WITH_FOLDER(test_linked_key),
-        WITH_FOLDER(test_issue_a_token),
-        WITH_FOLDER(test_issuer_refusals),
+        WITH_PLACE(test_first_and_later_start),
+        WITH_PLACE(test_two_folders_differ),
+        WITH_PLACE(test_lock),
+        WITH_PLACE(test_interrupted_first_start),
+        WITH_PLACE(test_without_issuer_key),
+        WITH_PLACE(test_refusals),
+        WITH_PLACE(test_wrong_folder),
+        WITH_PLACE(test_linked_key),
+        WITH_PLACE(test_issue_a_token),
+        WITH_PLACE(test_issuer_refusals),
+        WITH_PLACE(test_founded),
+        WITH_PLACE(test_interrupted_founding),
+        WITH_PLACE(test_not_made),
+        WITH_PLACE(test_files_that_do_not_belong),
+        WITH_PLACE(test_ca_moved_away),
+        WITH_PLACE(test_generation),
+        WITH_PLACE(test_renewal),
+        WITH_PLACE(test_older_folder),
+        WITH_PLACE(test_join_after_interrupted_founding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

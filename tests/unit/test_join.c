@@ -214,6 +214,7 @@ enum change {
     OTHER_NONCE,
     OLD_BOX,
     NO_BOX,
+    ZERO_BOX,
     TRUNCATED,
     FLIPPED,
     SERVER_CLOCK_WRONG,
@@ -247,6 +248,7 @@ static const struct {
     {"a proof for another joiner", OTHER_NONCE, FLY_UNAUTHENTICATED, "does not hold its key"},
     {"sealed to a key of long ago", OLD_BOX, FLY_ABORTED, "begin again"},
     {"sealed to no key", NO_BOX, FLY_ABORTED, "begin again"},
+    {"sealed to the key of nobody", ZERO_BOX, FLY_ABORTED, "begin again"},
     {"a truncated request", TRUNCATED, FLY_INVALID_ARGUMENT, "what is sealed"},
     {"a flipped bit", FLIPPED, FLY_INVALID_ARGUMENT, "what is sealed"},
     {"a joiner whose clock is years ahead", SERVER_CLOCK_WRONG, FLY_UNAUTHENTICATED, "expired at"},
@@ -339,6 +341,9 @@ static enum fly_status refused_exchange(enum change change, struct join_token *t
     }
     if (change == NO_BOX) {
         request.box.len = 0;
+    }
+    if (change == ZERO_BOX) {
+        memset(request.box.data, 0, request.box.len);
     }
     if (change == TRUNCATED) {
         request.sealed.len--;

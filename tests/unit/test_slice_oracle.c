@@ -193,6 +193,8 @@ static size_t random_batch(struct duel *d, uint8_t *out)
             break;
         }
     }
+    out[1] =
+        below(d, 4) == 0 ? 1 : ENTRY_VERSION; /* logs of older nodes still mean what they meant */
     return entry_end(&w);
 }
 

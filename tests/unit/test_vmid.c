@@ -49,11 +49,35 @@ static void test_first_digits_differ(void **state)
     assert_true(strlen(name) > 8);
 }
 
+/* What a VM is called differs from slice to slice, and in one slice from VM to VM. */
+static void test_names(void **state)
+{
+    enum { COUNT = 300 };
+    static char names[2 * COUNT][64];
+    char name[64];
+    unsigned same = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < COUNT; i++) {
+        vmid_name(vmid_make(i * 55555 % 0xffffff + 1, 1), names[i]);
+        vmid_name(vmid_make(0xabcdef, i + 1), names[COUNT + i]);
+    }
+    for (unsigned i = 0; i < 2 * COUNT; i++) {
+        for (unsigned k = 0; k < i; k++) {
+            same += strcmp(names[i], names[k]) == 0;
+        }
+    }
+    assert_in_range(same, 0, 1); /* of 10 million */
+    vmid_name_1(vmid_make(0xabcdef, 1), name);
+    assert_string_equal(name, "early-raven-5448"); /* as logs of version 1 have it in every slice */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_first_digits_differ),
+        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
