@@ -265,9 +265,7 @@ static bool is_ours(const struct flight *f)
 void owner_quarantine(struct owner *o, enum fly_status status, const char *text)
 {
     FLY_CHECK(status != FLY_OK);
-    if (!fly_copy_string(o->quarantine_text, sizeof o->quarantine_text, text)) {
-        o->quarantine_text[0] = '\0';
-    }
+    o->quarantine_text = text;
     o->quarantine_status = status;
     for (uint32_t i = 0; i < o->config.flights_max; i++) {
         struct flight *f = &o->book.flights[i];
