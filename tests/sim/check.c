@@ -100,7 +100,7 @@ static void remember_cancelled(struct sim_world *w, struct sim_key *k)
 {
     const struct slice_record *r = oracle_find(w->slices[k->home].oracle, k->subject, &k->key);
 
-    if (k->exempt) {
+    if (k->exempt || k->unsure) {
         return;
     }
     if (key_minted(&k->key)) {
