@@ -143,8 +143,8 @@ void check_call_end(struct sim_world *w, uint32_t call, const struct launch_resu
             r->tries == LAUNCH_NOT_SENT_MAX) {
             cover_hit(COVER_HOME_GONE);
         }
-        if (!c->cancel && k->vms > 0 && w->vms[k->vm].key == c->key && !c->sent_twice &&
-            memcmp(&w->vms[k->vm].digest, &c->digest, sizeof c->digest) == 0 &&
+        if (!c->cancel && k->vms > 0 && !w->vms[k->vm].lost && w->vms[k->vm].key == c->key &&
+            !c->sent_twice && memcmp(&w->vms[k->vm].digest, &c->digest, sizeof c->digest) == 0 &&
             !somebody_may(w, c->key, &c->digest)) {
             sim_fail(w, "NOT_DONE for key %s, and nobody else can have made its VM",
                      sim_key_text(&k->key));
