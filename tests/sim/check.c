@@ -189,7 +189,9 @@ static void check_new_vm(struct sim_world *w, struct sim_slice *s, const struct 
     if (w->slices[k->home].oracle->totals.slice_ms < k->cancelled_until_ms) {
         sim_fail(w, "a VM for key %s, which was cancelled for good", sim_key_text(&k->key));
     }
-    if (!somebody_may(w, key, &r->digest)) {
+    /* A late Open of a hashed key may come right behind the last life that settled it. */
+    bool may_be_late = !key_minted(&k->key) && w->leaps > 0;
+    if (!may_be_late && !somebody_may(w, key, &r->digest)) {
         sim_fail(w, "a VM for key %s, and every call for it was told NOT_DONE",
                  sim_key_text(&k->key));
     }
