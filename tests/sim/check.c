@@ -100,7 +100,7 @@ static void remember_cancelled(struct sim_world *w, struct sim_key *k)
 {
     const struct slice_record *r = oracle_find(w->slices[k->home].oracle, k->subject, &k->key);
 
-    if (k->exempt) {
+    if (k->exempt || k->unsure) {
         return;
     }
     if (key_minted(&k->key)) {
@@ -143,8 +143,8 @@ void check_call_end(struct sim_world *w, uint32_t call, const struct launch_resu
             r->tries == LAUNCH_NOT_SENT_MAX) {
             cover_hit(COVER_HOME_GONE);
         }
-        if (!c->cancel && k->vms > 0 && w->vms[k->vm].key == c->key && !c->sent_twice &&
-            memcmp(&w->vms[k->vm].digest, &c->digest, sizeof c->digest) == 0 &&
+        if (!c->cancel && k->vms > 0 && !w->vms[k->vm].lost && w->vms[k->vm].key == c->key &&
+            !c->sent_twice && memcmp(&w->vms[k->vm].digest, &c->digest, sizeof c->digest) == 0 &&
             !somebody_may(w, c->key, &c->digest)) {
             sim_fail(w, "NOT_DONE for key %s, and nobody else can have made its VM",
                      sim_key_text(&k->key));
@@ -189,7 +189,9 @@ static void check_new_vm(struct sim_world *w, struct sim_slice *s, const struct 
     if (w->slices[k->home].oracle->totals.slice_ms < k->cancelled_until_ms) {
         sim_fail(w, "a VM for key %s, which was cancelled for good", sim_key_text(&k->key));
     }
-    if (!somebody_may(w, key, &r->digest)) {
+    /* A late Open of a hashed key may come right behind the last life that settled it. */
+    bool may_be_late = !key_minted(&k->key) && w->leaps > 0;
+    if (!may_be_late && !somebody_may(w, key, &r->digest)) {
         sim_fail(w, "a VM for key %s, and every call for it was told NOT_DONE",
                  sim_key_text(&k->key));
     }
