@@ -56,6 +56,7 @@ struct gossip_meta {
     uint16_t pub_port; /* 0: publishes nothing */
     bool tls;          /* RPC is tls+tcp */
     bool serving;      /* its node loop runs; placement avoids it otherwise */
+    uint32_t roles;    /* that it runs with: of those in its credential, no others count */
     char region[GOSSIP_REGION_SIZE];
     uint32_t software; /* major << 16 | minor << 8 | patch */
     uint8_t slice_count;

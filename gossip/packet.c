@@ -12,6 +12,7 @@ enum {
     CLAIM_LEFT = 1 << 0,
     META_TLS = 1 << 0,
     META_SERVING = 1 << 1,
+    META_ROLES_SHIFT = 4,
     ACCUSATION_SIGNED = PACKET_ACCUSATION_SIZE - NODE_SIGNATURE_SIZE,
 };
 
@@ -133,7 +134,8 @@ static void meta_put(struct fly_writer *w, const struct gossip_meta *m)
     fly_put_u16(w, m->address.port);
     fly_put_u16(w, m->rpc_port);
     fly_put_u16(w, m->pub_port);
-    fly_put_u8(w, (uint8_t)((m->tls ? META_TLS : 0) | (m->serving ? META_SERVING : 0)));
+    fly_put_u8(w, (uint8_t)((m->tls ? META_TLS : 0) | (m->serving ? META_SERVING : 0) |
+                            (m->roles & NODE_ROLE_ALL) << META_ROLES_SHIFT));
     fly_put_string8(w, m->region);
     fly_put_u32(w, m->software);
     fly_put_u8(w, m->slice_count);
@@ -165,6 +167,7 @@ static bool meta_get(struct fly_reader *r, struct gossip_meta *m)
     uint8_t bits = fly_get_u8(r);
     m->tls = (bits & META_TLS) != 0;
     m->serving = (bits & META_SERVING) != 0;
+    m->roles = (uint32_t)bits >> META_ROLES_SHIFT;
     fly_get_string8(r, m->region, sizeof m->region);
     m->software = fly_get_u32(r);
     m->slice_count = fly_get_u8(r);

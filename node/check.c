@@ -2,6 +2,8 @@
  * check - `flynode check`: every log of a state folder through the journal's own reader and through
  * apply(), so that what is sound on disk is also known to be a state. Changes nothing.
  */
+#include "node/check.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
@@ -12,7 +14,6 @@
 
 #include "node/identity.h"
 #include "node/node.h"
-#include "node/slice/journal.h"
 #include "node/slice/snapshot.h"
 #include "proto/base/check.h"
 #include "proto/base/id.h"
@@ -88,33 +89,44 @@ static void print_json(const char *slice, const struct journal_report *report,
     json_decref(root);
 }
 
-static bool check_slice(const char *dir, const char *slice, bool json)
+enum fly_status check_log(const char *dir, struct journal_report *report, struct slice_totals *sum,
+                          struct fly_error *error)
 {
     const struct slice_config config = {.machines_max = SLICE_MACHINES_MAX, .records_max = 1 << 20};
     const struct journal_visitor visitor = {.snapshot = replay_snapshot, .entry = replay_entry};
     size_t bytes = slice_state_size(&config);
-    struct journal_report report = {.empty = true};
-    struct fly_error error;
     struct replay r = {.effects = calloc(1, sizeof *r.effects)};
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     FLY_CHECK(memory != MAP_FAILED && r.effects != NULL);
     r.state = slice_state_init(memory, &config);
-    bool sound = journal_check(dir, &visitor, &r, &report, &error) == FLY_OK;
+    *report = (struct journal_report){.empty = true};
+    enum fly_status status = journal_check(dir, &visitor, &r, report, error);
+    *sum = *slice_totals(r.state);
+    free(r.effects);
+    (void)munmap(memory, bytes);
+    return status;
+}
+
+static bool check_slice(const char *dir, const char *slice, bool json)
+{
+    struct journal_report report;
+    struct slice_totals sum;
+    struct fly_error error;
+    bool sound = check_log(dir, &report, &sum, &error) == FLY_OK;
+
     if (json) {
-        print_json(slice, &report, slice_totals(r.state), sound ? NULL : &error);
+        print_json(slice, &report, &sum, sound ? NULL : &error);
     } else if (sound) {
-        print_text(slice, &report, slice_totals(r.state));
+        print_text(slice, &report, &sum);
     } else {
         (void)printf("slice %s: DAMAGED\n  %s\n", slice, error.text);
     }
-    free(r.effects);
-    (void)munmap(memory, bytes);
     return sound;
 }
 
-static bool slice_name(const char *name)
+bool check_slice_name(const char *name)
 {
     uint8_t tag[3];
 
@@ -141,7 +153,7 @@ int node_check(const char *state, bool json)
         return 1;
     }
     for (const struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
-        if (slice_name(entry->d_name)) {
+        if (check_slice_name(entry->d_name)) {
             (void)snprintf(path, sizeof path, "%s/slices/%s", state, entry->d_name);
             sound &= check_slice(path, entry->d_name, json);
             slices++;

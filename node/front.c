@@ -234,7 +234,7 @@ static size_t living_edges(const struct front *f, char urls[static EDGES_MAX][DI
 
     for (uint32_t i = 0; i < d->member_count && count < EDGES_MAX; i++) {
         const struct gossip_member *m = &d->members[i];
-        if ((m->credential.roles & NODE_ROLE_EDGE) != 0 && directory_serves(m)) {
+        if ((m->credential.roles & m->meta.roles & NODE_ROLE_EDGE) != 0 && directory_serves(m)) {
             directory_rpc_url(m, urls[count]);
             pointers[count] = urls[count];
             count++;

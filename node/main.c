@@ -1,11 +1,12 @@
 /*
- * flynode - the one daemon. Subcommands: dev, init, join, run, check, version.
+ * flynode - the one daemon. Subcommands: dev, init, join, run, check, accept-loss, version.
  */
 #include <argp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/accept_loss.h"
 #include "node/config.h"
 #include "node/failpoint.h"
 #include "node/founding.h"
@@ -210,6 +211,7 @@ static const struct {
     {"join", join_run, "make this machine a node of a cluster"},
     {"run", run_run, "run a node of a cluster"},
     {"check", run_check, "verify the logs of a state folder"},
+    {"accept-loss", accept_loss_run, "let a slice go on without what it lost"},
     {"version", run_version, "print the version"},
 };
 
@@ -217,7 +219,7 @@ static int usage(FILE *out)
 {
     (void)fprintf(out, "Usage: flynode COMMAND [OPTION...]\n\n");
     for (size_t i = 0; i < FLY_ARRAY_COUNT(commands); i++) {
-        (void)fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
+        (void)fprintf(out, "  %-11s %s\n", commands[i].name, commands[i].help);
     }
     (void)fprintf(out, "\n`flynode COMMAND --help` tells more.\n");
     return out == stdout ? 0 : EXIT_USAGE;

@@ -241,6 +241,8 @@ static void host_answer(void *user, const struct owner_answer *answer)
 
     if ((answer->ticket >> 62) == 1) {
         reconcile_answer(&n->reconcile, answer);
+    } else if (answer->ticket == NODE_TICKET_LOSS) {
+        node_standing_loss(n, answer, read_clocks());
     } else {
         front_answer(n->front, answer, read_clocks());
     }
@@ -314,6 +316,9 @@ static enum fly_status node_open(struct node *n, struct fly_error *error)
 {
     enum fly_status status = node_open_feed(n, error);
 
+    if (status == FLY_OK) {
+        status = accept_loss_read(&n->identity.folder, &n->loss_word, error);
+    }
     node_make_catalog(n);
     node_make_streams(n);
     node_make_front(n);
@@ -427,8 +432,20 @@ static void begin_close(struct node *n)
     }
 }
 
+/* A word that was used, or is about a log that is no more. The disk may take its time now. */
+static void drop_loss_word(struct node *n)
+{
+    struct fly_error error;
+
+    if (n->loss_word.tag != 0 && n->standing_begun && !n->loss_allowed &&
+        folder_remove(&n->identity.folder, ACCEPT_LOSS_FILE, &error) != FLY_OK) {
+        fly_log_warn("node.word_left", F_STR("error", error.text));
+    }
+}
+
 static void node_free(struct node *n)
 {
+    drop_loss_word(n);
     front_destroy(n->front);
     streams_destroy(n->streams);
     links_destroy(n->links);

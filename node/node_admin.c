@@ -82,7 +82,7 @@ static void fill_member(struct member_message *m, const struct gossip_member *fr
         m->pb.n_notes = 1;
         m->pb.notes = m->notes;
     }
-    fill_roles(m, from->credential.roles);
+    fill_roles(m, from->credential.roles & (from->meta.roles | NODE_ROLE_ADMIT));
     fill_slices(m, &from->meta);
 }
 

@@ -225,6 +225,7 @@ enum fly_status node_open_gossip(struct node *n, struct fly_error *error)
     (void)fly_copy_string(config.bind, sizeof config.bind, n->run->gossip.host);
     n->meta = (struct gossip_meta){.rpc_port = port_of(rpc_server_url(n->server, 0)),
                                    .tls = !n->run->rpc.loopback,
+                                   .roles = n->roles,
                                    .software = software()};
     if (n->publisher != NULL) {
         n->meta.pub_port = feed_publisher_port(n->publisher);

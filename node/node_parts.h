@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "gossip/udp.h"
+#include "node/accept_loss.h"
 #include "node/admitting.h"
 #include "node/catalog/duplicate.h"
 #include "node/catalog/peers.h"
@@ -44,6 +45,9 @@ enum {
     VERIFY_PER_S = 200,
     VERIFY_BURST = 400,
 };
+
+/* The ticket of OWNER_LOSS: none of the front's (front_parts.h) nor of reconcile's. */
+#define NODE_TICKET_LOSS (UINT64_C(1) << 58)
 
 /* CLOSING: the host closes. CLOSED: connections let go. GONE: handles close, the loop ends. */
 enum phase { STARTING, SERVING, DRAINING, CLOSING, CLOSED, GONE };
@@ -106,6 +110,10 @@ struct node {
     struct standing standing;
     bool standing_begun;
     enum standing_state standing_applied; /* told to the owner; 0: nothing yet */
+    struct accept_loss loss_word;         /* a person's, read at the start */
+    bool loss_allowed;                    /* it is about this log as it stands */
+    bool loss_asked;                      /* OWNER_LOSS of `loss` is under way */
+    struct standing_loss loss;
 };
 
 /* node_open.c: each step needs the ones before it. */
@@ -140,6 +148,8 @@ void node_standing_members(struct node *n, struct owner_now now);
 /* True while the slice may decide. */
 bool node_standing_turn(struct node *n, struct owner_now now);
 int64_t node_standing_deadline(const struct node *n);
+/* The owner's answer to NODE_TICKET_LOSS. */
+void node_standing_loss(struct node *n, const struct owner_answer *answer, struct owner_now now);
 void node_serve_seen(struct node *n, struct rpc_call *call);
 
 /* node_post.c: listens; from then on nng's threads post to the mailbox. */

@@ -73,6 +73,20 @@ static void apply_verdict(struct node *n, bool again)
     n->standing_applied = state;
 }
 
+/* `flynode accept-loss` spoke of the log as it stood: it counts for no other. */
+static void take_word(struct node *n, const struct standing_log *log)
+{
+    const struct accept_loss *word = &n->loss_word;
+
+    n->loss_allowed =
+        word->tag == n->tag && word->incarnation == log->incarnation && word->seq == log->seq;
+    if (word->tag != 0 && !n->loss_allowed) {
+        fly_log_warn("slice.loss_word_void",
+                     F_STR("reason", "the log is not the one that it was said of: " ACCEPT_LOSS_FILE
+                                     " counts for nothing"));
+    }
+}
+
 /* The host leads: for the first time, or again with a new owner. */
 void node_standing_ready(struct node *n, struct owner_now now)
 {
@@ -93,8 +107,19 @@ void node_standing_ready(struct node *n, struct owner_now now)
         }
         node_standing_members(n, now);
         standing_tick(&n->standing, now.boot_ms);
+        take_word(n, &log);
     }
     apply_verdict(n, true);
+}
+
+/* What is missing here goes into the peers file too: `flynode accept-loss` tells it. */
+static void note_loss(struct node *n)
+{
+    struct standing_loss loss;
+
+    if (standing_loss(&n->standing, &loss)) {
+        (void)seen_note(n->seen, n->tag, loss.incarnation, loss.seq);
+    }
 }
 
 static void seen_answered(void *user, uint64_t context, struct rpc_reply *reply)
@@ -110,6 +135,7 @@ static void seen_answered(void *user, uint64_t context, struct rpc_reply *reply)
                                            .forgotten = r->forgotten};
         if (n->host != NULL) {
             standing_answer(&n->standing, context, &seen, own_seq(n), now_ms);
+            note_loss(n);
         }
     } else {
         standing_failed(&n->standing, context, now_ms);
@@ -133,6 +159,42 @@ static void ask(struct node *n, uint64_t handle, int64_t now_ms)
     standing_failed(&n->standing, handle, now_ms);
 }
 
+/* The loss that a person accepted goes into the log: numbers and keys of that time are used up. */
+static void accept_loss(struct node *n, struct owner_now now)
+{
+    struct owner_call loss = {.kind = OWNER_LOSS, .ticket = NODE_TICKET_LOSS};
+
+    if (standing_state(&n->standing) == STANDING_SERVE && !standing_warned(&n->standing)) {
+        n->loss_allowed = false; /* was used, or there was none */
+    }
+    if (!n->loss_allowed || n->loss_asked || host_owner(n->host) == NULL ||
+        !standing_loss(&n->standing, &n->loss)) {
+        return;
+    }
+    n->loss_asked = true;
+    loss.incarnation = n->loss.incarnation;
+    loss.seq = n->loss.seq;
+    host_call(n->host, &loss, now);
+}
+
+void node_standing_loss(struct node *n, const struct owner_answer *answer, struct owner_now now)
+{
+    struct owner *owner = host_owner(n->host);
+
+    n->loss_asked = false; /* what was refused or is not known is asked again */
+    if (answer->code != OWNER_DONE_OK || owner == NULL) {
+        fly_log_warn(
+            "slice.loss_not_accepted",
+            F_STR("reason", answer->text != NULL ? answer->text : "the outcome is not known"));
+        return;
+    }
+    const struct slice_totals *sum = slice_totals(owner_state(owner));
+    fly_log_warn("slice.loss_accepted", F_U64("incarnation", n->loss.incarnation),
+                 F_U64("seen", n->loss.seq), F_U64("seq", sum->seq));
+    streams_host(n->streams, n->tag, sum->incarnation, sum->seq, sum->founded_ms);
+    standing_accept(&n->standing, &n->loss, now.boot_ms);
+}
+
 /* True while the slice may decide. */
 bool node_standing_turn(struct node *n, struct owner_now now)
 {
@@ -145,6 +207,7 @@ bool node_standing_turn(struct node *n, struct owner_now now)
     while (n->links != NULL && standing_next(&n->standing, &handle, now.boot_ms)) {
         ask(n, handle, now.boot_ms);
     }
+    accept_loss(n, now);
     apply_verdict(n, false);
     return standing_state(&n->standing) == STANDING_SERVE;
 }
