@@ -108,8 +108,12 @@ static enum slice_code judge_key(struct step *t, const struct command *c, uint32
     if (*slot == SLICE_NONE) {
         return slice_key_age(t->s, &c->key, t->head->wall_ms);
     }
+    const struct slice_record *r = slice_record_at(t->s, *slot);
+    enum slice_code code = judge_record(r, c);
     t->result->record = *slot;
-    return judge_record(slice_record_at(t->s, *slot), c);
+    return code == SLICE_OK && c->type != COMMAND_CANCEL && slice_bind_doubtful(t->s, r)
+               ? SLICE_KEY_EXPIRED
+               : code;
 }
 
 /* The key's record to fill, made when there is none; SLICE_NONE: the table is full. */
@@ -327,7 +331,7 @@ static enum slice_code apply_loss(struct step *t, const struct command *c)
         memmove(sum->lost + 1, sum->lost, sizeof sum->lost - sizeof sum->lost[0]);
         sum->lost[0] = c->incarnation;
     }
-    sum->losses++;
+    sum->lost_ms = sum->slice_ms;
     sum->seq = seen + SLICE_LOSS_MARGIN;
     sum->vms_created = sum->seq; /* each VM had its event */
     if (now_s <= UINT32_MAX && now_s > sum->purged_mint_s) {

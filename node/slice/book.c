@@ -36,9 +36,6 @@ void book_init(struct book *b, void *memory, uint32_t flights_max, uint32_t mach
     for (unsigned i = 0; i < FLY_ARRAY_COUNT(b->lists); i++) {
         fly_list_init(&b->lists[i]);
     }
-    for (uint32_t i = 0; i < flights_max; i++) {
-        fly_list_append(&b->lists[FLIGHT_FREE], &b->flights[i].link);
-    }
 }
 
 static uint32_t hash_key(const struct book *b, const char *subject, const struct fly_key *key)
@@ -73,10 +70,13 @@ struct flight *book_add(struct book *b, const struct command *command, enum flig
 {
     struct flight *f = book_first(b, FLIGHT_FREE);
 
-    if (f == NULL) {
+    if (f != NULL) {
+        fly_list_drop(&f->link);
+    } else if (b->fresh < b->flights_max) {
+        f = &b->flights[b->fresh++];
+    } else {
         return NULL;
     }
-    fly_list_drop(&f->link);
     *f = (struct flight){.state = state, .command = *command};
     fly_list_append(&b->lists[state], &f->link);
     b->flight_count++;
@@ -117,7 +117,7 @@ void book_drop(struct book *b, struct flight *f)
     fly_list_drop(&f->link);
     f->state = FLIGHT_FREE;
     f->id = (struct hold_id){.slice = 0};
-    fly_list_append(&b->lists[FLIGHT_FREE], &f->link);
+    fly_list_prepend(&b->lists[FLIGHT_FREE], &f->link);
     b->flight_count--;
 }
 
@@ -141,7 +141,7 @@ struct flight *book_find_hold(const struct book *b, const struct hold_id *id)
 {
     uint32_t slot = (uint32_t)(id->counter & ((UINT32_C(1) << SLOT_BITS) - 1));
 
-    if (slot >= b->flights_max || id->slice == 0) {
+    if (slot >= b->fresh || id->slice == 0) {
         return NULL;
     }
     struct flight *f = &b->flights[slot];

@@ -51,7 +51,9 @@ struct book {
     struct flight *flights;
     uint32_t flights_max;
     uint32_t flight_count;
-    struct fly_list lists[4]; /* by flight_state; HELD in order of expiry, the others of arrival */
+    uint32_t fresh; /* flights from here on were never used: their memory is not touched */
+    struct fly_list lists[4]; /* by flight_state; HELD in order of expiry, FREE the last given back
+                               * first, the others of arrival */
     struct index by_key;
     uint64_t *memory_held; /* per machine slot */
     uint32_t *cores_held;

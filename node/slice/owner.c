@@ -269,7 +269,7 @@ void owner_quarantine(struct owner *o, enum fly_status status, const char *text)
         o->quarantine_text[0] = '\0';
     }
     o->quarantine_status = status;
-    for (uint32_t i = 0; i < o->config.flights_max; i++) {
+    for (uint32_t i = 0; i < o->book.fresh; i++) {
         struct flight *f = &o->book.flights[i];
         if (f->state == FLIGHT_FREE || is_ours(f)) {
             continue;

@@ -86,6 +86,10 @@ static bool record_leaves_open(struct owner *o, const struct owner_call *c, bool
         return false;
     }
     if (r->kind == RECORD_BOUND && hold_equal(&r->hold, &c->replaces)) {
+        if (compare_spec && slice_bind_doubtful(o->state, r)) {
+            answer(o, c, OWNER_KEY_EXPIRED);
+            return false;
+        }
         return true;
     }
     owner_answer_record(o, c->ticket, c->kind, slot, true);
@@ -219,7 +223,7 @@ static struct flight *live_hold(struct owner *o, const struct owner_call *c)
     }
     /* After an accepted loss a later term may only mean that it is lost; no key that is too old by
      * the log can become anything, whoever leads. */
-    if (c->hold.term > o->term && slice_totals(o->state)->losses == 0 && !may_be_forgotten(o, c)) {
+    if (c->hold.term > o->term && slice_totals(o->state)->lost_ms == 0 && !may_be_forgotten(o, c)) {
         refuse(o, c, FLY_UNAVAILABLE, "a later leader made this hold");
         return NULL;
     }

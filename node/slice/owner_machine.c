@@ -35,7 +35,7 @@ static bool reserve_loss(struct owner *o, const struct owner_call *c, uint32_t s
  * that a second change would make wrong. */
 static bool machine_changes(const struct owner *o, const char *name)
 {
-    for (uint32_t i = 0; i < o->config.flights_max; i++) {
+    for (uint32_t i = 0; i < o->book.fresh; i++) {
         const struct flight *f = &o->book.flights[i];
         if (f->state != FLIGHT_FREE &&
             (f->command.type == COMMAND_MACHINE_RESIZE ||

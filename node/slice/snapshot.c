@@ -52,7 +52,7 @@ static void put_head(struct fly_writer *w, const struct slice_core *core)
     for (unsigned i = 0; i < SLICE_LOST_MAX; i++) {
         fly_put_u64(w, sum->lost[i]);
     }
-    fly_put_u32(w, sum->losses);
+    fly_put_u64(w, (uint64_t)sum->lost_ms);
     fly_put_u32(w, sum->purged_mint_s);
     fly_put_u32(w, sum->machines);
     fly_put_u32(w, sum->records);
@@ -157,7 +157,7 @@ static enum fly_status get_head(struct fly_reader *r, unsigned *version, struct 
     for (unsigned i = 0; i < SLICE_LOST_MAX && *version >= 2; i++) {
         sum->lost[i] = fly_get_u64(r);
     }
-    sum->losses = *version >= 2 ? fly_get_u32(r) : 0;
+    sum->lost_ms = *version >= 2 ? (int64_t)fly_get_u64(r) : 0;
     sum->purged_mint_s = fly_get_u32(r);
     sum->machines = fly_get_u32(r);
     sum->records = fly_get_u32(r);

@@ -15,8 +15,8 @@ static void set_text(struct standing *s, const char *text)
 static void wait(struct standing *s, int64_t now_ms)
 {
     s->state = STANDING_WAIT;
-    s->since_ms = now_ms;
-    s->judged = false;
+    s->told_ms = now_ms;
+    s->waited_ms = 0;
     set_text(s, "asking the other nodes what they saw of this slice's log");
 }
 
@@ -89,10 +89,10 @@ static void judge(struct standing *s, int64_t now_ms)
     uint32_t answered = 0; /* by anybody, gone since or not */
     uint32_t open = 0;     /* alive, the answer may come any moment */
     uint32_t missing = 0;  /* expected, or alive and out of reach */
-    int64_t waited_ms = now_ms - s->since_ms;
+    int64_t passed_ms = now_ms - s->told_ms;
 
-    s->judged = true;
-    s->judged_ms = now_ms;
+    s->told_ms = now_ms;
+    s->waited_ms += passed_ms < STANDING_STEP_MS ? passed_ms : STANDING_STEP_MS;
     if (s->state != STANDING_WAIT) {
         return;
     }
@@ -104,9 +104,9 @@ static void judge(struct standing *s, int64_t now_ms)
         missing += m->presence == STANDING_EXPECTED || (alive && m->ask == STANDING_FAILED);
     }
     if (s->log.fresh || s->member_count == 0 || (answered > 0 && open + missing == 0) ||
-        (answered > 0 && open == 0 && waited_ms >= STANDING_WAIT_MS)) {
+        (answered > 0 && open == 0 && s->waited_ms >= STANDING_WAIT_MS)) {
         serve(s);
-    } else if (waited_ms >= STANDING_ALONE_MS) {
+    } else if (s->waited_ms >= STANDING_ALONE_MS) {
         serve(s);
         s->warned = answered == 0;
         if (s->warned) {
@@ -228,12 +228,10 @@ int64_t standing_deadline(const struct standing *s)
 {
     int64_t at_ms = INT64_MAX;
 
-    if (!s->judged) {
-        return s->since_ms;
-    }
     if (s->state == STANDING_WAIT) {
-        at_ms = s->since_ms + STANDING_WAIT_MS;
-        at_ms = at_ms > s->judged_ms ? at_ms : s->since_ms + STANDING_ALONE_MS;
+        int64_t until_ms = s->waited_ms < STANDING_WAIT_MS ? STANDING_WAIT_MS : STANDING_ALONE_MS;
+        int64_t left_ms = until_ms - s->waited_ms;
+        at_ms = s->told_ms + (left_ms < STANDING_STEP_MS ? left_ms : STANDING_STEP_MS);
     }
     for (uint32_t i = 0; i < s->member_count; i++) {
         const struct standing_member *m = &s->members[i];
@@ -241,7 +239,7 @@ int64_t standing_deadline(const struct standing *s)
             continue;
         }
         if (m->ask == STANDING_NOT_ASKED) {
-            return s->judged_ms;
+            return s->told_ms;
         }
         if (m->ask == STANDING_FAILED && m->again_ms < at_ms) {
             at_ms = m->again_ms;

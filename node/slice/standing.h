@@ -34,6 +34,7 @@ enum {
     STANDING_MEMBERS_MAX = 256, /* more are not asked */
     STANDING_WAIT_MS = 3000,
     STANDING_ALONE_MS = 10000,
+    STANDING_STEP_MS = 500,  /* no turn counts for more: a process that was stopped did not wait */
     STANDING_AGAIN_MS = 250, /* pause before a member is asked again; doubles */
     STANDING_AGAIN_MAX_MS = 30000,
     STANDING_LOSSES_MAX = 4,
@@ -86,9 +87,8 @@ struct standing_loss {
 struct standing {
     enum standing_state state;
     struct standing_log log;
-    int64_t since_ms;
-    bool judged;
-    int64_t judged_ms; /* the last time it was told */
+    int64_t told_ms;   /* the last time it was told */
+    int64_t waited_ms; /* in WAIT */
     bool warned;
     bool forgotten;
     struct standing_member members[STANDING_MEMBERS_MAX];
@@ -100,7 +100,7 @@ struct standing {
     char text[STANDING_TEXT_SIZE];
 };
 
-/* Tell it the members of the peers file next, then standing_tick. */
+/* Tell it the members of the peers file next, then standing_tick at once. */
 void standing_init(struct standing *s, const struct standing_log *log, int64_t now_ms);
 /* A member is there, is alive, is gone (dead or left). One that comes back is asked anew. */
 void standing_member(struct standing *s, uint64_t id, const char *name,

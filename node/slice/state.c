@@ -164,6 +164,12 @@ enum slice_code slice_key_age(const struct slice_state *s, const struct fly_key 
     return SLICE_OK;
 }
 
+bool slice_bind_doubtful(const struct slice_state *s, const struct slice_record *r)
+{
+    return r->kind == RECORD_BOUND && s->core.totals.lost_ms != 0 &&
+           r->created_ms <= s->core.totals.lost_ms;
+}
+
 struct slice_view *slice_view_take(struct slice_state *s)
 {
     if (s->viewed) {

@@ -128,7 +128,7 @@ struct slice_totals {
     int64_t slice_ms; /* of the last entry */
     int64_t wall_ms;
     uint64_t lost[SLICE_LOST_MAX]; /* other incarnations of this tag that were given up; 0: none */
-    uint32_t losses;               /* accepted, ever */
+    int64_t lost_ms;               /* slice time of the last LOSS; 0: never */
     uint32_t purged_mint_s; /* minted keys up to here were forgotten, or too old when cancelled */
 };
 
@@ -160,6 +160,10 @@ uint32_t slice_machine_find(const struct slice_state *s, const char *name);
 /* OK, KEY_EXPIRED or KEY_FUTURE for a key that has no record, at this wall time. */
 enum slice_code slice_key_age(const struct slice_state *s, const struct fly_key *key,
                               int64_t wall_ms);
+
+/* A BOUND record of before a LOSS: a later bind of its key may be what was lost. That its hold is
+ * dead proves nothing then; it can become DONE or CANCELLED, never anything new. */
+bool slice_bind_doubtful(const struct slice_state *s, const struct slice_record *r);
 
 /* An immutable picture of now. One at a time (NULL while another is held). O(chunks). */
 struct slice_view;

@@ -157,7 +157,7 @@ fault() {
     between) # the node comes to that point by itself
         armed_since=$SECONDS
         until hit; do
-            [ $((SECONDS - armed_since)) -lt 15 ] || break
+            [ $((SECONDS - armed_since)) -lt 8 ] || break
             sleep 0.02
         done
         if hit; then
@@ -193,8 +193,8 @@ arm() {
         owner-before-append owner-before-append owner-after-append owner-after-append)
     armed_action=$(pick kill kill stop)
     case "$point" in
-    # holds and bindings are made only where home has no room: rarer than the rest
-    edge-after-hold | edge-after-bind | edge-after-commit) n=$((1 + RANDOM % 3)) ;;
+    # an edge comes there only where home has no room: rarer than the rest
+    edge-*) n=$((1 + RANDOM % 4)) ;;
     *) n=$((1 + RANDOM % 40)) ;;
     esac
     case "$point" in
@@ -234,26 +234,43 @@ coproc load { become fly_chaos --addr "$(edge_list)" $(load_arguments) \
 load_pid=$!
 # bash forgets its own two when the load ends
 exec {load_out}<&"${load[0]}" {load_in}>&"${load[1]}"
-echo "go $((launches / (faults + 1)))" >&"$load_in"
-answer
+released=0
+release() { # release N - launches
+    echo "go $1" >&"$load_in"
+    released=$((released + $1))
+}
 
-for ((f = 0; f < faults; f++)); do
-    kind=$(pick "${kinds[@]}")
-    # every fifth at the least hits between two calls
-    [ $((f % 5)) -ne 2 ] || kind=between
-    [ "$kind" != between ] || arm
-    step "fault $f of $faults: $kind${armed_point:+ of $armed: $armed_point}"
-    echo "go $((launches / (faults + 1)))" >&"$load_in"
-    [ "$kind" = between ] || some_time 0 4
-    fault "$kind"
+# round KIND LAUNCHES - one fault under so many launches, and all is well again
+round() {
+    [ "$1" != between ] || arm
+    step "$1${armed_point:+ of $armed: $armed_point}"
+    release "$2"
+    [ "$1" = between ] || some_time 0 4
+    fault "$1"
     armed_point=
     answer
     wait_for "$ready_s" "all to be alive after it" all_alive
+}
+
+each=$((launches / (faults + 1)))
+release "$each"
+answer
+for ((f = 0; f < faults; f++)); do
+    kind=$(pick "${kinds[@]}")
+    # a tenth of them at the least hits between two calls, and some do not hit
+    [ $((between * 5)) -gt "$f" ] || kind=between
+    round "$kind" "$each"
+done
+for ((f = 0; f < 5 && between * 10 < faults; f++)); do
+    round between "$each"
 done
 
 step "what is left; then what is in doubt is settled"
-echo "go $((launches - launches / (faults + 1) * (faults + 1)))" >&"$load_in"
-answer
+if [ "$released" -lt "$launches" ]; then
+    release $((launches - released))
+    answer
+fi
+launches=$released
 eval "exec ${load[1]}>&-"
 exec {load_in}>&-
 answer
@@ -263,6 +280,16 @@ wait_for "$ready_s" "a whole list" listed
 running=$(jq length "$out")
 
 step "the watcher saw each change once, in order per slice"
+# up to the last one of each slice
+at flyrpc slice list --addr "$(edge_list)" --json >"$tmp/slices" 2>"$err" </dev/null ||
+    fail "no list of slices"
+saw_all() {
+    jq -s --slurpfile slices "$tmp/slices" 'map(select(.seq != null)) | . as $seen |
+        $slices[0] | all(.[]; . as $s |
+            ([$seen[] | select(.slice == $s.slice) | .seq] | max) >= $s.seq)' "$tmp/watched" \
+        2>/dev/null | grep -q true
+}
+wait_for 30 "the watcher to see the last changes" saw_all
 kill -INT "$watcher" 2>/dev/null
 wait "$watcher" 2>/dev/null
 cp "$tmp/watched.err" "$err"

@@ -90,7 +90,8 @@ static bool has_a_vm_still(const struct sim_world *w, const struct sim_key *k)
 {
     const struct sim_vm *vm = &w->vms[k->vm];
 
-    return k->vms > 0 && !k->exempt && !vm->lost && (key_minted(&k->key) || w->leaps == 0) &&
+    return k->vms > 0 && !k->exempt && !k->unsure && !vm->lost &&
+           (key_minted(&k->key) || w->leaps == 0) &&
            (!vm->destroyed || oracle_vm(w->slices[vm->slice].oracle, vm->id) != NULL);
 }
 
@@ -250,7 +251,8 @@ static void check_key_end(struct sim_world *w, const struct command *c)
     uint32_t key = find_key(w, &about);
     const struct sim_key *k = key == UINT32_MAX ? NULL : &w->keys[key];
     const struct sim_vm *vm = k == NULL ? NULL : &w->vms[k->vm];
-    if (k != NULL && k->vms > 0 && !k->exempt && !vm->lost && !vm->revived && !vm->destroyed) {
+    if (k != NULL && k->vms > 0 && !k->exempt && !k->unsure && !vm->lost && !vm->revived &&
+        !vm->destroyed) {
         sim_fail(w, "key %s is %s, and its VM %llx lives", sim_key_text(&k->key),
                  c->type == COMMAND_CANCEL ? "cancelled" : "released", (unsigned long long)vm->id);
     }

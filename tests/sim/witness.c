@@ -65,7 +65,7 @@ static void begin_to_serve(struct sim_world *w, struct sim_slice *s)
         if (!saw_more(s, &e->seen[s->index])) {
             continue;
         }
-        bool waited = boot_ms(w, s) - s->standing.since_ms >= STANDING_ALONE_MS;
+        bool waited = s->standing.waited_ms >= STANDING_ALONE_MS;
         if (!s->ask_failed[i] && !e->down && !waited) {
             sim_fail(w, "4.10: s%u serves, and e%u could be asked and saw event %llu", s->index, i,
                      (unsigned long long)e->seen[s->index].seq);

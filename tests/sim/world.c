@@ -283,6 +283,20 @@ static bool all_settled(const struct sim_world *w)
     return true;
 }
 
+/* Longer than a hold lives and a message is late, and one turn each behind it. */
+static void rest(struct sim_world *w)
+{
+    int64_t rest_ms = w->now_ms + REST_MS;
+
+    for (uint32_t i = 0; i < w->slice_count; i++) {
+        sim_at(w, rest_ms, SIM_TURN, i, 0, w->slices[i].life, NULL);
+    }
+    while (w->now_ms < rest_ms && step(w)) {
+    }
+    while (w->heap_count > 0 && w->heap[0].at_ms <= rest_ms + 1000 && step(w)) {
+    }
+}
+
 /* What is away gets old, and every sweep makes its rounds. */
 static void sweep(struct sim_world *w)
 {
@@ -338,15 +352,9 @@ void world_run(struct sim_world *w, uint64_t steps)
             sim_fail(w, "liveness: something is still under way an hour after all healed");
         }
     }
+    rest(w); /* what is under way still arrives */
     sweep(w);
-    int64_t rest_ms = w->now_ms + REST_MS;
-    for (uint32_t i = 0; i < w->slice_count; i++) { /* one turn each after everything */
-        sim_at(w, rest_ms, SIM_TURN, i, 0, w->slices[i].life, NULL);
-    }
-    while (w->now_ms < rest_ms && step(w)) {
-    }
-    while (w->heap_count > 0 && w->heap[0].at_ms <= rest_ms + 1000 && step(w)) {
-    }
+    rest(w);
     check_end(w);
 }
 
@@ -366,6 +374,9 @@ void world_free(struct sim_world *w)
         disk_free(s);
     }
     for (uint32_t i = 0; i < w->edge_count; i++) {
+        for (uint32_t k = 0; k < w->edges[i].waiting_count; k++) {
+            free(w->edges[i].waiting[k].message);
+        }
         free(w->edges[i].waiting);
     }
     for (uint32_t i = 0; i < w->heap_count; i++) {

@@ -93,7 +93,7 @@ static const char *compare_totals(const struct slice_totals *a, const struct sli
     for (int i = 0; i < SLICE_LOST_MAX; i++) {
         DIFFER(lost[i]);
     }
-    DIFFER(losses);
+    DIFFER(lost_ms);
     DIFFER(purged_mint_s);
     return NULL;
 }

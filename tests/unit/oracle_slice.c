@@ -267,7 +267,11 @@ static enum slice_code may_go_on(struct oracle *o, const struct command *c, int6
     if (r->kind == RECORD_DONE) {
         return SLICE_DONE_ELSEWHERE;
     }
-    return hold_equal(&r->hold, &c->replaces) ? SLICE_OK : SLICE_BOUND;
+    if (!hold_equal(&r->hold, &c->replaces)) {
+        return SLICE_BOUND;
+    }
+    bool before_a_loss = o->totals.lost_ms != 0 && r->created_ms <= o->totals.lost_ms;
+    return before_a_loss && c->type != COMMAND_CANCEL ? SLICE_KEY_EXPIRED : SLICE_OK;
 }
 
 static struct oracle_record *record_for(struct oracle *o, const struct command *c,
@@ -473,7 +477,7 @@ static enum slice_code loss(struct oracle *o, const struct command *c, int64_t w
         }
         o->totals.lost[0] = c->incarnation;
     }
-    o->totals.losses++;
+    o->totals.lost_ms = o->totals.slice_ms;
     o->totals.seq = seen + SLICE_LOSS_MARGIN;
     o->totals.vms_created = o->totals.seq;
     if (wall_s > 0 && wall_s <= UINT32_MAX && wall_s > o->totals.purged_mint_s) {

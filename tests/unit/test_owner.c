@@ -396,6 +396,20 @@ static const struct scenario scenarios[] = {
       {.op = LOG},
       ANSWER('m', DONE_OK)}},
 
+    {"a bind of before a loss may not be the last one: nothing new comes of its key",
+     {BOUND_TO(K1, FOREIGN),
+      {.op = MUTE},
+      CALL(LOSS, 0, .seq = 812, .as = 'l'),
+      {.op = LOG},
+      ANSWER('l', DONE_OK),
+      {.op = SPEAK},
+      CALL(OPEN, K1, .commit = true, .expect = OWNER_BOUND),
+      CALL(OPEN, K1, .commit = true, .replaces = FOREIGN, .expect = OWNER_KEY_EXPIRED),
+      CALL(BIND, K1, .hold = FOREIGN + 1, .replaces = FOREIGN, .expect = OWNER_KEY_EXPIRED),
+      CALL(CANCEL, K1, .replaces = FOREIGN, .as = 'c'),
+      {.op = LOG},
+      ANSWER('c', CANCELLED)}},
+
     /* --- destroy, inventory --- */
     {"destroy gives the room back and may be asked again",
      {CALL(OPEN, K1, .commit = true, .cores = 4, .as = 'a'),
