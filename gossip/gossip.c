@@ -23,6 +23,8 @@ struct gossip_timing gossip_timing_lan(void)
         .suspicion_down_ms = 1000,
         .suspicion_min_ms = 7000,
         .suspicion_max_ms = 8000,
+        .there_ms = 4000,
+        .there_max_ms = 60000,
         .sync_ms = 5000,
         .reap_ms = 24 * 3600 * 1000,
         .settle_ms = 2000,
@@ -267,6 +269,16 @@ void gossip_hint_refused(struct gossip *g, const struct gossip_address *address,
     }
 }
 
+void gossip_hint_there(struct gossip *g, const struct node_id *id, struct gossip_now now)
+{
+    uint32_t slot = swim_member_find(g, id);
+
+    swim_pass_time(g, now);
+    if (slot != SWIM_NONE && g->members[slot].seen.state == GOSSIP_SUSPECT) {
+        g->members[slot].there_ms = g->now.ms;
+    }
+}
+
 void gossip_leave(struct gossip *g, struct gossip_now now)
 {
     uint32_t to[16];
@@ -280,7 +292,7 @@ void gossip_leave(struct gossip *g, struct gossip_now now)
     swim_member_state(g, SWIM_SELF, GOSSIP_LEFT);
     swim_claim_raise(g);
     /* To some at once: a process that is told to stop may not have a second. */
-    uint32_t count = swim_member_choose(g, SWIM_NONE, false, to, 16);
+    uint32_t count = swim_member_choose(g, SWIM_NONE, SWIM_UP, to, 16);
     for (uint32_t i = 0; i < count; i++) {
         (void)swim_outbox_to(g, SWIM_JOB_SPREAD, to[i]);
     }

@@ -108,11 +108,13 @@ struct gossip_timing {
     int64_t suspicion_down_ms;
     int64_t suspicion_min_ms;
     int64_t suspicion_max_ms;
-    int64_t sync_ms;   /* anti-entropy with one random member, dead ones too */
-    int64_t reap_ms;   /* dead or left members are forgotten after this */
-    int64_t settle_ms; /* alone after so long without an answer to join */
-    uint32_t helpers;  /* indirect probes */
-    uint32_t fanout;   /* members told per spread tick */
+    int64_t there_ms;     /* a silent one is held for so long by each gossip_hint_there, */
+    int64_t there_max_ms; /* and for so long by all of them */
+    int64_t sync_ms;      /* anti-entropy with one random member, dead ones too */
+    int64_t reap_ms;      /* dead or left members are forgotten after this */
+    int64_t settle_ms;    /* alone after so long without an answer to join */
+    uint32_t helpers;     /* indirect probes */
+    uint32_t fanout;      /* members told per spread tick */
 };
 
 struct gossip_config {
@@ -191,6 +193,10 @@ void gossip_hint_down(struct gossip *g, const struct node_id *id, struct gossip_
  * forged, so it is never believed alone. */
 void gossip_hint_refused(struct gossip *g, const struct gossip_address *address,
                          struct gossip_now now);
+/* The kernel of a silent suspect's host lives (it completed a TCP handshake, it acknowledges): the
+ * process stands still rather than being cut off. Holds off its death for there_ms; worth nothing
+ * against two who were refused. */
+void gossip_hint_there(struct gossip *g, const struct node_id *id, struct gossip_now now);
 /* Says good-bye; goes on until gossip_left. */
 void gossip_leave(struct gossip *g, struct gossip_now now);
 bool gossip_left(const struct gossip *g);

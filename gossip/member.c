@@ -228,9 +228,10 @@ void swim_member_reap(struct gossip *g)
 
 /* --- choosing --- */
 
-uint32_t swim_member_choose(struct gossip *g, uint32_t except, bool alive_only, uint32_t *out,
-                            uint32_t max)
+uint32_t swim_member_choose(struct gossip *g, uint32_t except, enum swim_choice choice,
+                            uint32_t *out, uint32_t max)
 {
+    const struct node_id *self = &g->members[SWIM_SELF].seen.credential.id;
     uint32_t found = 0;
     uint32_t seen = 0;
 
@@ -239,7 +240,8 @@ uint32_t swim_member_choose(struct gossip *g, uint32_t except, bool alive_only, 
         uint32_t slot = g->order[i];
         const struct swim_member *m = &g->members[slot];
         if (slot == SWIM_SELF || slot == except || !swim_member_is_up(m) ||
-            (alive_only && m->seen.state != GOSSIP_ALIVE)) {
+            (choice == SWIM_HEARD && swim_suspect_is_accused_by(m, self)) ||
+            (choice == SWIM_ALIVE && m->seen.state != GOSSIP_ALIVE)) {
             continue;
         }
         seen++;

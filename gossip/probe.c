@@ -90,6 +90,8 @@ static bool is_target(const struct gossip *g, uint32_t slot)
 
 static uint32_t next_in_list(struct gossip *g)
 {
+    const struct node_id *self = &g->members[SWIM_SELF].seen.credential.id;
+
     for (uint32_t tries = 0; tries <= g->count; tries++) {
         if (g->probe_at >= g->count) {
             g->probe_at = 0;
@@ -104,7 +106,10 @@ static uint32_t next_in_list(struct gossip *g)
             }
         }
         uint32_t slot = g->order[g->probe_at++];
-        if (is_target(g, slot)) {
+        /* While we are slow, rounds are for those who still may answer (look_again asks the rest).
+         */
+        if (is_target(g, slot) &&
+            (g->health == 0 || !swim_suspect_is_accused_by(&g->members[slot], self))) {
             return slot;
         }
     }
@@ -179,7 +184,7 @@ static void ask_helpers(struct gossip *g, struct swim_probe *p)
     p->stage = SWIM_INDIRECT;
     p->deadline_ms = g->now.ms + patience_ms(g);
     p->graced = false;
-    p->asked = (uint8_t)swim_member_choose(g, p->slot, true, helpers, max);
+    p->asked = (uint8_t)swim_member_choose(g, p->slot, SWIM_ALIVE, helpers, max);
     for (unsigned i = 0; i < p->asked; i++) {
         struct swim_job *job = swim_outbox_to(g, SWIM_JOB_ASK, helpers[i]);
         if (job != NULL) {
@@ -305,7 +310,7 @@ void swim_probe_stalled(struct gossip *g, int64_t ms)
     healthier(g, 1);
     swim_suspect_postpone(g, ms);
     g->doubt_ms = g->now.ms + 3 * g->timing.probe_ms;
-    uint32_t count = swim_member_choose(g, SWIM_NONE, false, asked, 3);
+    uint32_t count = swim_member_choose(g, SWIM_NONE, SWIM_UP, asked, 3);
     for (uint32_t i = 0; i < count; i++) {
         swim_probe_start(g, asked[i], false);
     }

@@ -96,7 +96,7 @@ void swim_spread_tick(struct gossip *g)
     if (fly_list_empty(&g->spread) || g->spread_ms > g->now.ms) {
         return;
     }
-    uint32_t count = swim_member_choose(g, SWIM_NONE, false, to, max);
+    uint32_t count = swim_member_choose(g, SWIM_NONE, SWIM_HEARD, to, max);
     for (uint32_t i = 0; i < count; i++) {
         (void)swim_outbox_to(g, SWIM_JOB_SPREAD, to[i]);
     }

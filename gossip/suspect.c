@@ -234,11 +234,24 @@ static int64_t suspicion_ms(const struct gossip *g, const struct swim_member *m,
     return (t->suspicion_max_ms - shrink) * scale;
 }
 
+/* A host that acknowledges holds off the verdict on its silent process, but not for ever. */
+static int64_t held_until(const struct gossip *g, const struct swim_member *m, int64_t due_ms)
+{
+    int64_t held_ms = m->there_ms + g->timing.there_ms;
+    int64_t most_ms = m->suspected_ms + g->timing.there_max_ms;
+
+    held_ms = held_ms < most_ms ? held_ms : most_ms;
+    return held_ms > due_ms ? held_ms : due_ms;
+}
+
 /* When it is to be judged; or looked at once more, which comes first and takes a PING. */
 static int64_t due_of(const struct gossip *g, const struct swim_member *m, uint32_t heard,
                       bool *look)
 {
     int64_t due_ms = m->suspected_ms + suspicion_ms(g, m, heard);
+    if (m->there_ms >= m->suspected_ms && !enough(g, m, heard, PACKET_DOWN)) {
+        due_ms = held_until(g, m, due_ms);
+    }
     int64_t look_ms = due_ms - 2 * g->timing.ack_ms;
 
     *look = m->looked_ms < look_ms && m->verdict_ms == 0;
@@ -293,10 +306,17 @@ void swim_suspect_tick(struct gossip *g)
             swim_member_state(g, slot, GOSSIP_DEAD);
             continue;
         }
-        /* Not enough: our own eyes once more, and the same question a little later. */
-        m->verdict_ms = g->now.ms + g->timing.probe_ms;
+        /* Not enough: our own eyes once more; or, when we have looked, the same words again, since
+         * views do not show who accuses whom and nobody would notice that one got lost. */
         if (!swim_suspect_is_accused_by(m, self)) {
+            m->verdict_ms = g->now.ms + g->timing.probe_ms;
             swim_probe_start(g, slot, false);
+        } else {
+            m->verdict_ms = g->now.ms + g->timing.sync_ms;
+            for (unsigned j = 0; j < m->accuser_count; j++) {
+                m->accusers[j].sends = swim_spread_limit(g);
+            }
+            swim_spread_add(g, slot);
         }
     }
 }

@@ -69,6 +69,7 @@ struct swim_member {
     int64_t suspected_ms; /* start of the suspicion time; stalls of our own push it on */
     int64_t verdict_ms;   /* not judged again before this */
     int64_t looked_ms;    /* last look before the verdict */
+    int64_t there_ms;     /* its host's kernel was heard last */
     int64_t answered_ms;  /* its last JOIN */
     bool pair_ready;
     uint8_t pair[KEYRING_SIZE];
@@ -288,9 +289,14 @@ uint64_t swim_member_view(const struct gossip *g);
 /* Whether a claim about a forgotten member is one of those that were forgotten. */
 bool swim_member_buried(const struct gossip *g, const struct packet_claim *claim);
 bool swim_member_is_up(const struct swim_member *m); /* alive or suspect */
-/* Up to max random slots of members that are up, without this node and `except`. */
-uint32_t swim_member_choose(struct gossip *g, uint32_t except, bool alive_only, uint32_t *out,
-                            uint32_t max);
+enum swim_choice {
+    SWIM_UP,    /* alive or suspect */
+    SWIM_HEARD, /* up, and we do not accuse it */
+    SWIM_ALIVE,
+};
+/* Up to max random slots of such members, without this node and `except`. */
+uint32_t swim_member_choose(struct gossip *g, uint32_t except, enum swim_choice choice,
+                            uint32_t *out, uint32_t max);
 /* Others that are up. */
 uint32_t swim_member_others(const struct gossip *g);
 uint32_t swim_member_at_address(const struct gossip *g, const struct gossip_address *address);

@@ -14,6 +14,7 @@
 #include "gossip/beacon.h"
 #include "gossip/udp_address.h"
 #include "gossip/udp_socket.h"
+#include "gossip/udp_there.h"
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
 
@@ -32,7 +33,8 @@ struct gossip_thread {
     struct udp_socket socket;
     int wake; /* eventfd */
     pthread_t thread;
-    struct beacon *beacon; /* the thread's own; NULL: not wanted */
+    struct udp_there there; /* the thread's own */
+    struct beacon *beacon;  /* the thread's own; NULL: not wanted */
 
     pthread_mutex_t lock; /* everything below; held for one call of the core at a time */
     struct gossip *core;
@@ -250,6 +252,32 @@ static void tend_beacon(struct gossip_thread *t)
     }
 }
 
+/* Asks after the hosts of silent members: those that acknowledge are not dead yet. */
+static void tend_suspects(struct gossip_thread *t)
+{
+    int64_t now_ms = fly_clock_boot_ms();
+    const struct gossip_member *m;
+    struct node_id there[UDP_THERE_MAX];
+
+    if (!udp_there_due(&t->there, now_ms)) {
+        return;
+    }
+    lock(t);
+    for (uint32_t i = 0; (m = gossip_member_at(t->core, i)) != NULL; i++) {
+        if (m->state == GOSSIP_SUSPECT) {
+            udp_there_want(&t->there, m);
+        }
+    }
+    unlock(t);
+    unsigned count = udp_there_look(&t->there, now_ms, there);
+    lock(t);
+    for (unsigned i = 0; i < count; i++) {
+        t->counters.hosts_there++;
+        gossip_hint_there(t->core, &there[i], read_clocks());
+    }
+    unlock(t);
+}
+
 /* True: goes on. */
 static bool turn(struct gossip_thread *t)
 {
@@ -267,6 +295,7 @@ static bool turn(struct gossip_thread *t)
     unlock(t);
     send_all(t);
     hand_out_events(t);
+    tend_suspects(t);
     if (t->beacon != NULL) {
         tend_beacon(t);
     }
@@ -287,6 +316,9 @@ static int wait_ms(struct gossip_thread *t)
     }
     if (t->config.beat != NULL) {
         most_ms = watch_ms;
+    }
+    if (udp_there_busy(&t->there) && most_ms > UDP_THERE_LOOK_MS) {
+        most_ms = UDP_THERE_LOOK_MS;
     }
     if (t->leave_until_ms != 0) {
         most_ms = LEAVE_MS / 10;
@@ -374,6 +406,7 @@ static bool make_core(struct gossip_thread *t)
 static void discard(struct gossip_thread *t)
 {
     beacon_destroy(t->beacon);
+    udp_there_fini(&t->there);
     if (t->core != NULL) {
         gossip_fini(t->core);
         free(t->core);
@@ -417,6 +450,7 @@ enum fly_status gossip_thread_create(struct gossip_thread **out,
         return fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "no memory for gossip");
     }
     t->config = *config;
+    udp_there_init(&t->there);
     FLY_CHECK(pthread_mutex_init(&t->lock, NULL) == 0);
     t->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     enum fly_status status =

@@ -45,6 +45,7 @@ struct gossip_thread_counters {
     uint64_t beacons_late;    /* that would have, but too many came in one second */
     uint64_t stalls;          /* times the node loop stood still */
     uint64_t unsent;          /* datagrams that the kernel did not take */
+    uint64_t hosts_there;     /* looks that found a silent member's host alive */
     uint64_t refused;         /* ICMP port unreachable for one of our datagrams */
 };
 

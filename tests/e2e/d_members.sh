@@ -57,7 +57,7 @@ wait_for 60 "the time to pass" dead_meanwhile
 netns_heal
 all_say n3 alive 2 4 5 || fail "n3 is not alive for those that hear it"
 
-step "a stopped one gets no placements, and is back when it goes on"
+step "a stopped one is not dead, gets no placements, and is back when it goes on"
 netns_freeze 3
 since=$(now_ms)
 not_alive() { ! member_is 4 n3 alive && ! member_is 5 n3 alive; }
@@ -69,6 +69,16 @@ for ((i = 0; i < 20; i++)); do
 done
 printf '%s: 20 launches without n3, which is %s for the edge\n' "$script" \
     "$(members_of 4 | jq -r '.[] | select(.name == "n3") | .state')"
+# its host acknowledges: longer than silence would take to be a death, twice
+not_dead_meanwhile() {
+    local i
+    [ $(($(now_ms) - since)) -ge 18000 ] && return 0
+    for i in 1 2 4 5; do
+        member_is "$i" n3 dead && fail "n3 is dead for n$i, though it only stands still"
+    done
+    return 1
+}
+wait_for 60 "the time to pass" not_dead_meanwhile
 netns_thaw 3
 since=$(now_ms)
 until_all n3 alive 1 2 4 5

@@ -159,6 +159,40 @@ static bool stopped(struct world *w)
     return expect_only_suspected(w, n, victim, -1) && expect_quiet(w);
 }
 
+/* Acceptance 4, with shells that ask the hosts: 15 s and longer are no death; the kill is, soon. */
+static bool stopped_long(struct world *w)
+{
+    int n = 2 + (int)(w->seed % 9);
+    int victim = (int)fly_rng_below(&w->rng, (uint64_t)n);
+
+    w->hints_there = true;
+    if (!world_mesh(w, n)) {
+        return false;
+    }
+    world_freeze(w, victim);
+    world_run(w, 15000 + (int64_t)fly_rng_below(&w->rng, 35000));
+    EXPECT(w, is_suspect(w, victim), "stopped for %d of %d, and not suspect", victim, n);
+    if (w->seed % 3 == 0) {
+        world_kill(w, victim);
+        w->processes[victim].frozen = false;
+        EXPECT(w, world_run_until(w, 8000, is_dead, victim), "stopped, killed, and not dead");
+        return expect_only_suspected(w, n, victim, -1) && expect_quiet(w);
+    }
+    if (w->seed % 3 == 1) {
+        world_power_off(w, victim);
+        w->processes[victim].frozen = false;
+        EXPECT(w, world_run_until(w, 10000, is_dead, victim), "stopped, off, and not dead");
+        return expect_only_suspected(w, n, victim, -1) && expect_quiet(w);
+    }
+    world_thaw(w, victim);
+    EXPECT(w, world_run_until(w, 1500, world_is_one, 0), "goes on, and is not seen alive");
+    EXPECT(w, !world_was_buried(w, victim), "stopped, and called dead");
+    world_freeze(w, victim);
+    world_run(w, 75000);
+    EXPECT(w, is_dead(w, victim), "stopped for good, and still waited for");
+    return expect_only_suspected(w, n, victim, -1) && expect_quiet(w);
+}
+
 /* 31: who stood still accuses nobody before it has looked again. */
 static bool stall(struct world *w)
 {
@@ -297,6 +331,8 @@ const struct scenario scenarios_life[] = {
     {"crash-two", "4: two at once, also of three", crash_two},
     {"power", "4: a silent host is dead for all within 10 s, and not before 6", power},
     {"stopped", "acceptance 4: stopped is suspect, not dead; it returns by itself", stopped},
+    {"stopped-long", "acceptance 4: a host that acknowledges: stopped for up to 60 s",
+     stopped_long},
     {"stall", "31: who stood still accuses nobody", stall},
     {"leave", "19: left is not failed; then silence; then back", leave},
     {"elsewhere", "21: restart, same or new address, no hole and no twin", elsewhere},

@@ -504,6 +504,23 @@ void world_thaw(struct world *w, int p)
     x->waiting_count = 0;
 }
 
+/* What the shell finds out about suspects: whether their host's kernel takes part in TCP. */
+static void hint_there(struct world *w, int p)
+{
+    struct process *x = &w->processes[p];
+    const struct gossip_member *m;
+
+    x->hinted_ms = w->now_ms;
+    for (uint32_t i = 0; (m = gossip_member_at(x->g, i)) != NULL; i++) {
+        int q = process_at(w, &m->meta.address);
+        if (m->state == GOSSIP_SUSPECT && q >= 0 && w->processes[q].up &&
+            !w->cut[x->link][w->processes[q].link] && !w->cut[w->processes[q].link][x->link]) {
+            struct node_id id = m->credential.id;
+            gossip_hint_there(x->g, &id, now_of(w));
+        }
+    }
+}
+
 /* --- time --- */
 
 /* The next thing that happens, at or before `until`; false: nothing. */
@@ -530,6 +547,9 @@ static bool step(struct world *w, int64_t until_ms)
     }
     w->now_ms = at_ms > w->now_ms ? at_ms : w->now_ms;
     gossip_tick(w->processes[first].g, now_of(w));
+    if (w->hints_there && w->now_ms - w->processes[first].hinted_ms >= 1000) {
+        hint_there(w, first);
+    }
     after(w, first);
     return true;
 }

@@ -32,7 +32,8 @@ struct packet {
 struct process {
     bool up;
     bool frozen;
-    bool host_down; /* nothing answers, not even its kernel */
+    int64_t hinted_ms; /* its shell last looked for the hosts of silent members */
+    bool host_down;    /* nothing answers, not even its kernel */
     bool left;
     int identity;
     int link; /* row of the link tables: where it is plugged in */
@@ -63,6 +64,7 @@ struct world {
     bool cut[WORLD_MAX][WORLD_MAX];
     int64_t delay_min_ms;
     int64_t delay_max_ms;
+    bool hints_there;  /* shells tell when a silent member's host acknowledges (TCP) */
     bool records_lost; /* packets that only spread are dropped: probes must do it alone */
     struct gossip_timing timing;
     struct packet **heap;
