@@ -1,7 +1,8 @@
 /*
  * flyrpc join-token - what lets a new node in.
  *
- * A token is shown once, when it is made; afterwards it is known by its id.
+ * A token is shown once, when it is made; afterwards it is known by its id. Each node that admits
+ * keeps the tokens that it made; an edge that admits nobody is asked who does, and that node then.
  */
 #include <stdio.h>
 #include <string.h>
@@ -82,6 +83,89 @@ static void take_create(int key, const char *value, void *user)
     }
 }
 
+/* Another node may have what this one has not. */
+static bool ask_elsewhere(const struct failure *failure)
+{
+    return failure->reason == FLY__V1__REASON__REASON_ROLE ||
+           failure->reason == FLY__V1__REASON__REASON_NOT_FOUND;
+}
+
+static bool admits(const Fly__V1__Member *member)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < member->n_roles; i++) {
+        found = found || strcmp(member->roles[i], "admit") == 0;
+    }
+    return found && !member->self && member->rpc[0] != '\0' &&
+           member->state != FLY__V1__MEMBER_STATE__MEMBER_DEAD &&
+           member->state != FLY__V1__MEMBER_STATE__MEMBER_LEFT;
+}
+
+/* The nodes that admit, as the edge tells, in `nodes`; only what is no step down (choices.h). A
+ * token without the scope for that finds none, and the first refusal stands. */
+static void find_admitting(struct command *command, struct choices *nodes)
+{
+    Fly__V1__MembersRequest request = FLY__V1__MEMBERS_REQUEST__INIT;
+    struct rpc_reply reply = {0};
+    struct failure ignored = {0};
+    char *urls[CHOICES_MAX];
+    size_t count = 0;
+
+    *nodes = (struct choices){.count = 0};
+    if (command_try(command, &rpc_admin_members, &request.base, &reply, &ignored) == FLY_OK) {
+        const Fly__V1__MembersReply *message = (const Fly__V1__MembersReply *)reply.message;
+        for (size_t i = 0; i < message->n_members && count < CHOICES_MAX; i++) {
+            if (admits(message->members[i])) {
+                urls[count++] = message->members[i]->rpc;
+            }
+        }
+        (void)choices_add(nodes, choices_url(&command->session.choices));
+        choices_tell(nodes, urls, count);
+    }
+    rpc_reply_fini(&reply);
+    failure_fini(&ignored);
+}
+
+/* Once at each node that may know: a second try could make a second token that nobody ever sees. */
+static enum fly_status call_admitting(struct command *command, const struct rpc_method *method,
+                                      const ProtobufCMessage *request, struct rpc_reply *reply,
+                                      struct failure *failure)
+{
+    struct choices nodes;
+    enum fly_status status =
+        session_call(&command->session, method, request, command->timeout_ms, reply, failure);
+
+    if (status == FLY_OK || !ask_elsewhere(failure)) {
+        return status;
+    }
+    find_admitting(command, &nodes);
+    for (size_t i = 0; i < nodes.count && status != FLY_OK && ask_elsewhere(failure); i++) {
+        struct rpc_reply other = {0};
+        struct failure other_failure = {0};
+        struct session session;
+        if (!nodes.items[i].told) {
+            continue;
+        }
+        session_init(&session, nodes.items[i].url, command->settings.token);
+        session.ca_pem = command->session.ca_pem;
+        if (session_call(&session, method, request, command->timeout_ms, &other, &other_failure) ==
+            FLY_OK) {
+            status = FLY_OK;
+            rpc_reply_move(reply, &other);
+        } else if (other_failure.connected) { /* it knows better than who admits nobody */
+            status = other_failure.status;
+            failure_fini(failure);
+            *failure = other_failure;
+            other_failure.refusal = NULL;
+        }
+        rpc_reply_fini(&other);
+        failure_fini(&other_failure);
+        session_fini(&session);
+    }
+    return status;
+}
+
 static void put_created(const struct command *command, const struct create_input *input,
                         const Fly__V1__CreateJoinTokenReply *message)
 {
@@ -129,8 +213,9 @@ static int create(int argc, char **argv)
         .roles = {"peer", "edge"}, .role_count = 2, .life_ms = 3600 * 1000, .uses = 1};
     const struct command_spec spec = {
         .name = "flyrpc join-token create",
-        .doc = "Makes a token with which a new node joins the cluster, and prints it once.\v"
-               "Needs a token with scope admin, and an edge that may admit or can reach one.",
+        .doc =
+            "Makes a token with which a new node joins the cluster, and prints it once.\v"
+            "Needs a token with scope admin; read too, when the edge is not the node that admits.",
         .options = options,
         .take = take_create,
         .user = &input,
@@ -150,9 +235,8 @@ static int create(int argc, char **argv)
     request.n_roles = input.role_count;
     request.life_s = (uint64_t)input.life_ms / 1000;
     request.uses = input.uses;
-    /* once: a second try could make a second token that nobody ever sees */
-    if (session_call(&command.session, &rpc_admin_create_join_token, &request.base,
-                     command.timeout_ms, &reply, &failure) != FLY_OK) {
+    if (call_admitting(&command, &rpc_admin_create_join_token, &request.base, &reply, &failure) !=
+        FLY_OK) {
         code = command_fail(&command, &failure);
     } else {
         put_created(&command, &input, (const Fly__V1__CreateJoinTokenReply *)reply.message);
@@ -208,12 +292,15 @@ static int list(int argc, char **argv)
     };
     Fly__V1__ListJoinTokensRequest request = FLY__V1__LIST_JOIN_TOKENS_REQUEST__INIT;
     struct rpc_reply reply = {0};
+    struct failure failure = {0};
     struct command command;
     int code = EXIT_DONE;
 
     command_begin(&command, &spec, argc, argv);
-    if (command_call(&command, &rpc_admin_list_join_tokens, &request.base, false, &reply, &code) ==
+    if (call_admitting(&command, &rpc_admin_list_join_tokens, &request.base, &reply, &failure) !=
         FLY_OK) {
+        code = command_fail(&command, &failure);
+    } else {
         const Fly__V1__ListJoinTokensReply *message =
             (const Fly__V1__ListJoinTokensReply *)reply.message;
         if (command.json) {
@@ -230,6 +317,7 @@ static int list(int argc, char **argv)
         }
     }
     rpc_reply_fini(&reply);
+    failure_fini(&failure);
     return command_end(&command, code);
 }
 
@@ -245,13 +333,16 @@ static int revoke(int argc, char **argv)
     };
     Fly__V1__RevokeJoinTokenRequest request = FLY__V1__REVOKE_JOIN_TOKEN_REQUEST__INIT;
     struct rpc_reply reply = {0};
+    struct failure failure = {0};
     struct command command;
     int code = EXIT_DONE;
 
     command_begin(&command, &spec, argc, argv);
     request.id = (char *)(uintptr_t)command.words[0];
-    if (command_call(&command, &rpc_admin_revoke_join_token, &request.base, true, &reply, &code) ==
+    if (call_admitting(&command, &rpc_admin_revoke_join_token, &request.base, &reply, &failure) !=
         FLY_OK) {
+        code = command_fail(&command, &failure);
+    } else {
         if (command.json) {
             json_t *object = json_object();
             FLY_CHECK(json_object_set_new(object, "id", shape_text(command.words[0])) == 0);
@@ -262,6 +353,7 @@ static int revoke(int argc, char **argv)
         }
     }
     rpc_reply_fini(&reply);
+    failure_fini(&failure);
     return command_end(&command, code);
 }
 

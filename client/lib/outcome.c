@@ -137,6 +137,12 @@ enum outcome_step outcome_next(struct outcome *outcome, const struct outcome_try
         return again(outcome, OUTCOME_AGAIN_SAME, now_ms, rng, pause_ms);
     case VERDICT_SETTLED:
         outcome->doubt = false;
+        if (ended->reason == FLY__V1__REASON__REASON_KEY_EXPIRED && may_change &&
+            outcome->fresh < OUTCOME_FRESH_MAX) {
+            /* ours, and new: home gave up what was before a loss, or its clock is ahead */
+            outcome->fresh++;
+            return again(outcome, OUTCOME_AGAIN_FRESH, now_ms, rng, pause_ms);
+        }
         return OUTCOME_NOT_DONE;
     case VERDICT_BARRED:
         return end(outcome);

@@ -121,7 +121,8 @@ static void later(struct sweep *s, int64_t now_ms)
 static void closed(struct sweep *s, const struct owner_answer *a, int64_t now_ms)
 {
     bool gone = a->code == OWNER_DEAD || a->code == OWNER_KEY_EXPIRED ||
-                (a->code == OWNER_VM && a->vm.state == VM_DESTROYED);
+                (a->code == OWNER_VM &&
+                 (a->vm.state == VM_DESTROYED || a->vm_id != s->away.vm)); /* of a later life */
 
     if (gone) {
         s->step = SWEEP_RELEASE;

@@ -265,9 +265,7 @@ static bool is_ours(const struct flight *f)
 void owner_quarantine(struct owner *o, enum fly_status status, const char *text)
 {
     FLY_CHECK(status != FLY_OK);
-    if (!fly_copy_string(o->quarantine_text, sizeof o->quarantine_text, text)) {
-        o->quarantine_text[0] = '\0';
-    }
+    o->quarantine_text = text;
     o->quarantine_status = status;
     for (uint32_t i = 0; i < o->book.fresh; i++) {
         struct flight *f = &o->book.flights[i];
@@ -420,6 +418,8 @@ enum fly_status owner_apply(struct owner *o, const uint8_t *data, size_t size,
         FLY_CHECK(f != NULL && f->batch == e->head.batch && f->command.type == e->types[i]);
         if (e->types[i] == COMMAND_LEAD && e->results[i].code == SLICE_OK) {
             o->ready = true;
+            /* entries that were not applied yet when this one was stamped may be ahead of it */
+            o->lead_slice_ms += slice_totals(o->state)->slice_ms - e->head.slice_ms;
         }
         land(o, f, &e->results[i]);
     }

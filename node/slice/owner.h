@@ -77,9 +77,9 @@ bool owner_ready(const struct owner *o);
 void owner_stop(struct owner *o, enum fly_status status, const char *text);
 
 /* This owner may not speak (standing.h): until it is released every call but LOSS is REFUSED with
- * `status` and a copy of `text`, which lives until the next quarantine. Holds end, what waits for
- * the log is REFUSED, what is proposed is UNKNOWN to its callers. It may lead meanwhile. Again:
- * another reason. */
+ * `status` and `text`, which is static or interned: answers carry it and outlive this owner. Holds
+ * end, what waits for the log is REFUSED, what is proposed is UNKNOWN to its callers. It may lead
+ * meanwhile. Again: another reason. */
 void owner_quarantine(struct owner *o, enum fly_status status, const char *text);
 void owner_release_quarantine(struct owner *o);
 /* Why not; NULL: it speaks. For marking what is read from it meanwhile. */

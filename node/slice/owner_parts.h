@@ -21,7 +21,7 @@ struct owner {
     enum fly_status stop_status;
     const char *stop_text;
     enum fly_status quarantine_status; /* OK: none */
-    char quarantine_text[200];
+    const char *quarantine_text;
     uint64_t term;
     int64_t lead_boot_ms; /* slice time = lead_slice_ms + boot clock since lead_boot_ms */
     int64_t lead_slice_ms;

@@ -37,10 +37,9 @@ struct feed_publisher {
 struct tap {
     struct feed_subscriber *subscriber;
     nng_socket socket;
-    nng_dialer dialer;
     nng_aio *aio;
-    char url[URL_SIZE]; /* this and below: under the subscriber's lock */
-    uint64_t source;
+    char url[URL_SIZE]; /* this and above: under the table's lock */
+    uint64_t source;    /* this and below: under the subscriber's lock */
     bool followed;
 };
 
@@ -49,12 +48,14 @@ struct feed_subscriber {
     struct feed_subscriber_config config;
     struct seal_ring ring;
     struct counts counts;
-    pthread_mutex_t lock; /* all below */
+    pthread_mutex_t table; /* the taps: callers, who may be inside nng meanwhile */
+    uint32_t tap_count;
+    struct tap *taps[FEED_URLS_MAX];
+    pthread_mutex_t lock; /* what callbacks look at: never held in a call of nng's, which may wait
+                             for callbacks */
     pthread_cond_t idle;
     unsigned handing_up;
     bool stopped;
-    uint32_t tap_count;
-    struct tap *taps[FEED_URLS_MAX];
 };
 
 /* Destroyed subscribers stay reachable: their callbacks still come. */
@@ -313,6 +314,7 @@ enum fly_status feed_subscriber_create(struct feed_subscriber **out,
     s->config = *config;
     s->ring = *config->ring;
     s->config.ring = &s->ring;
+    (void)pthread_mutex_init(&s->table, NULL);
     (void)pthread_mutex_init(&s->lock, NULL);
     (void)pthread_cond_init(&s->idle, NULL);
     *out = s;
@@ -373,53 +375,59 @@ static struct tap *find_tap(struct feed_subscriber *s, const char *url)
     return NULL;
 }
 
-/* A tap for a url that has none: one whose dial failed, a new one, or at last one that nobody
- * follows any more. NULL: *rv says why. */
+/* A tap for a url that has none; NULL: *rv says why. One whose dial failed is used again, but never
+ * one that has a dialer: closing that, under traffic, leaves nng 1.5.2's reaper waiting for ever
+ * for an aio that was aborted (measured; the kind of #2208), and with it every close in the
+ * process. */
 static struct tap *vacant_tap(struct feed_subscriber *s, int *rv)
 {
     struct tap *tap = find_tap(s, "");
 
-    if (tap != NULL) {
-        return tap;
+    if (tap == NULL && s->tap_count == FEED_URLS_MAX) {
+        *rv = NNG_ENOFILES;
+        return NULL;
     }
-    if (s->tap_count < FEED_URLS_MAX) {
-        tap = tap_create(s, rv);
-        if (tap != NULL) {
-            s->taps[s->tap_count++] = tap;
-        }
-        return tap;
+    if (tap == NULL && (tap = tap_create(s, rv)) != NULL) {
+        s->taps[s->tap_count++] = tap;
     }
-    for (uint32_t i = 0; i < s->tap_count; i++) {
-        if (!s->taps[i]->followed) {
-            (void)nng_dialer_close(s->taps[i]->dialer);
-            s->taps[i]->url[0] = '\0';
-            return s->taps[i];
-        }
-    }
-    *rv = NNG_ENOFILES;
-    return NULL;
+    return tap;
 }
 
-/* Under the lock. */
+/* Under the table's lock. */
+static void unfollow(struct feed_subscriber *s, uint64_t source, const struct tap *but)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < s->tap_count; i++) {
+        if (s->taps[i]->source == source && s->taps[i] != but) {
+            s->taps[i]->followed = false;
+        }
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+/* Under the table's lock. */
 static enum fly_status follow(struct feed_subscriber *s, const char *url, uint64_t source,
                               struct fly_error *error)
 {
     struct tap *tap = find_tap(s, url);
     int rv = 0;
 
+    unfollow(s, source, tap);
     if (tap == NULL) {
         tap = vacant_tap(s, &rv);
         if (tap == NULL && rv == NNG_ENOFILES) {
-            return fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "feed %s: %d urls are followed",
+            return fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "feed %s: %d urls were followed",
                                  url, FEED_URLS_MAX);
         }
-        if (tap == NULL || (rv = nng_dial(tap->socket, url, &tap->dialer, NNG_FLAG_NONBLOCK))) {
+        if (tap == NULL || (rv = nng_dial(tap->socket, url, NULL, NNG_FLAG_NONBLOCK))) {
             return fail(error, url, rv);
         }
         memcpy(tap->url, url, strlen(url) + 1);
     }
+    (void)pthread_mutex_lock(&s->lock);
     tap->source = source;
     tap->followed = true;
+    (void)pthread_mutex_unlock(&s->lock);
     return FLY_OK;
 }
 
@@ -431,21 +439,17 @@ enum fly_status feed_subscriber_follow(struct feed_subscriber *s, const char *ur
     if (!url_ok(url)) {
         return fail(error, url, NNG_EADDRINVAL);
     }
-    (void)pthread_mutex_lock(&s->lock);
+    (void)pthread_mutex_lock(&s->table);
     status = follow(s, url, source, error);
-    (void)pthread_mutex_unlock(&s->lock);
+    (void)pthread_mutex_unlock(&s->table);
     return status;
 }
 
 void feed_subscriber_unfollow(struct feed_subscriber *s, uint64_t source)
 {
-    (void)pthread_mutex_lock(&s->lock);
-    for (uint32_t i = 0; i < s->tap_count; i++) {
-        if (s->taps[i]->source == source) {
-            s->taps[i]->followed = false;
-        }
-    }
-    (void)pthread_mutex_unlock(&s->lock);
+    (void)pthread_mutex_lock(&s->table);
+    unfollow(s, source, NULL);
+    (void)pthread_mutex_unlock(&s->table);
 }
 
 void feed_subscriber_counters(struct feed_subscriber *s, struct feed_counters *out)

@@ -23,7 +23,7 @@
 
 enum {
     FEED_MESSAGE_MAX = (1 << 20) + SEAL_OVERHEAD,
-    FEED_URLS_MAX = 256,         /* of one subscriber */
+    FEED_URLS_MAX = 512,         /* of one subscriber, in its whole life */
     FEED_CONNECTIONS_MAX = 256,  /* of one publisher; more are turned away */
     FEED_SEND_QUEUE_MAX = 128,   /* messages that wait for one slow subscriber; more are dropped */
     FEED_RECEIVE_QUEUE_MAX = 16, /* messages of one url that wait for `received` */
@@ -49,7 +49,8 @@ enum fly_status feed_publisher_create(struct feed_publisher **out, const char *u
                                       const struct seal_ring *ring, uint64_t seed,
                                       struct fly_error *error);
 uint16_t feed_publisher_port(const struct feed_publisher *p);
-/* Seals and publishes one message; copies it. Never waits. One thread at a time. */
+/* Seals and publishes one message; copies it. Never waits. One thread at a time. (nng 1.5.2 loses
+ * the memory of a message that is being sent when its connection breaks: #1713.) */
 void feed_publish(struct feed_publisher *p, struct fly_bytes message);
 void feed_publisher_counters(struct feed_publisher *p, struct feed_counters *out);
 void feed_publisher_destroy(struct feed_publisher *p);
@@ -65,13 +66,14 @@ struct feed_subscriber_config {
 enum fly_status feed_subscriber_create(struct feed_subscriber **out,
                                        const struct feed_subscriber_config *config);
 /* Follows a publisher at tcp://ADDRESS:PORT; nng dials again by itself. `source` comes back with
- * each message. A url that is followed already only changes its source. INVALID_ARGUMENT: the
- * address is not numeric. RESOURCE_EXHAUSTED: FEED_URLS_MAX urls are followed. */
+ * each message. A url that is followed already only changes its source; a source that is followed
+ * at another url has moved: the old one is not followed any more. INVALID_ARGUMENT: the address is
+ * not numeric. RESOURCE_EXHAUSTED: so many urls have been followed; follow.h then asks by RPC,
+ * every FOLLOW_STALE_MS. */
 enum fly_status feed_subscriber_follow(struct feed_subscriber *s, const char *url, uint64_t source,
                                        struct fly_error *error);
 /* Messages of this source are dropped from now on (one that is being handed up may still arrive);
- * its socket stays (nng 1.5.2), and is used again when the same url is followed, or another one
- * once there is no room for more sockets. */
+ * its socket stays (nng 1.5.2), and is used again when the same url is followed. */
 void feed_subscriber_unfollow(struct feed_subscriber *s, uint64_t source);
 void feed_subscriber_counters(struct feed_subscriber *s, struct feed_counters *out);
 /* Only at the process's end: nothing is handed up any more when it returns, but the sockets, and

@@ -16,7 +16,8 @@ size_t base64_encode(const void *data, size_t size, char *out, size_t out_max)
     size_t text_size = base64_size(size);
 
     FLY_CHECK(text_size < out_max);
-    (void)sodium_bin2base64(out, out_max, data, size, VARIANT);
+    /* of a larger buffer libsodium would wipe the rest */
+    (void)sodium_bin2base64(out, text_size + 1, data, size, VARIANT);
     return text_size;
 }
 

@@ -4,11 +4,12 @@
 
 step "help is on stdout, and everywhere"
 expect_exit 0 flyrpc --help
-for word in regions launch list status destroy cancel watch token version; do
+for word in regions launch list status destroy cancel watch members slice join-token token version; do
     expect_text "$out" "$word"
 done
-for command in regions launch list status destroy cancel watch version "token create" \
-    "token inspect"; do
+for command in regions launch list status destroy cancel watch members version "token create" \
+    "token inspect" "slice list" "slice forget" "join-token create" "join-token list" \
+    "join-token revoke"; do
     # shellcheck disable=SC2086
     expect_exit 0 flyrpc $command --help
     expect_text "$out" usage
@@ -31,7 +32,10 @@ for command in "" "nonsense" "launch" "launch --region SIN" "status" "destroy" "
     "regions --filter" "regions --sort nonsense" "regions --nonsense" \
     "launch --region SIN --memory 6 --cores 0" "launch --region SIN --memory -6 --cores 4" \
     "launch --region SIN --memory six --cores 4" "launch --region SIN --memory 6 --cores 1.5" \
-    "launch --region SIN --memory 6 --cores 4 --timeout 5"; do
+    "launch --region SIN --memory 6 --cores 4 --timeout 5" "watch --since nonsense" "slice" \
+    "slice forget 0a1b2c" "slice forget nonsense --yes" "join-token create --roles king" \
+    "join-token create --uses 0" "join-token revoke" "regions --ca /nowhere" \
+    "regions --addr h:0"; do
     # shellcheck disable=SC2086
     expect_exit 64 flyrpc $command --addr tcp://127.0.0.1:1
     [ -s "$err" ] || fail "nothing on stderr"
@@ -44,6 +48,13 @@ step "no edge at the address exits 69"
 free_port
 expect_exit 69 flyrpc regions --addr "tcp://127.0.0.1:$port" --timeout 2s
 [ ! -s "$out" ] || fail "something on stdout"
+expect_exit 69 flyrpc regions --addr "tcp://127.0.0.1:$port,127.0.0.1:1" --edge 127.0.0.1:2 --timeout 2s
+FLYRPC_EDGE=127.0.0.1:1,127.0.0.1:2 expect_exit 69 flyrpc regions --timeout 2s
+FLYRPC_EDGE=127.0.0.1:1 FLYRPC_ADDR=127.0.0.1:2 expect_exit 64 flyrpc regions --timeout 2s
+
+step "off loopback nothing is said in the clear, and it says what to do"
+expect_exit 64 flyrpc regions --addr 192.0.2.1 --timeout 2s
+expect_text "$err" tls-ca.pem
 
 step "a token needs a state folder with an issuer key"
 mkdir "$tmp/empty"

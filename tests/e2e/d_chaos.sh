@@ -163,7 +163,7 @@ fault() {
         if hit; then
             between=$((between + 1))
         else # these launches did not come by there
-            armed_action=kill
+            armed_action='kill'
             node_kill "$armed"
         fi
         if [ "$armed_action" = stop ]; then

@@ -92,6 +92,33 @@ use_edges "$all" e1
 expect_exit 0 flyrpc status "$id" --json
 expect_json '.id == $id' --arg id "$id"
 
+step "a join token made through an edge lets one node in, and no second"
+use_edges "$all" e1 e2
+expect_exit 0 flyrpc join-token create --roles edge --life 5m --json
+token=$(json_get .token)
+id=$(json_get .id)
+mkdir "$tmp/e3" "$tmp/e4" "$tmp/e5"
+expect_exit 0 flynode join --state "$tmp/e3/state" --name e3 "$token"
+expect_exit 77 flynode join --state "$tmp/e4/state" --name e4 "$token"
+expect_exit 0 flyrpc join-token list --json
+expect_json 'map(select(.id == $id and .state == "used" and .used == 1)) | length == 1' --arg id "$id"
+expect_exit 0 flyrpc join-token create
+token=$(cat "$out")
+id=$(sed -n 's/.*id \([0-9a-z]*\),.*/\1/p' "$err")
+expect_exit 0 flyrpc join-token revoke "$id"
+expect_exit 77 flynode join --state "$tmp/e5/state" --name e5 "$token"
+for command in "join-token create" "join-token list" "join-token revoke $id" \
+    "slice forget 0a1b2c --yes"; do
+    use_edges read e1
+    # shellcheck disable=SC2086
+    expect_exit 77 flyrpc $command
+    expect_text "$err" "admin"
+done
+use_edges launch e1
+expect_exit 77 flyrpc members
+expect_text "$err" "read"
+use_edges "$all" e1 e2
+
 step "the same key through the other edge is the same VM"
 use_edges "$all" e1
 expect_exit 0 flyrpc launch --region SIN --memory 1 --cores 1 --key order-1 --json

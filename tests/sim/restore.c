@@ -123,8 +123,10 @@ void restore_accepted(struct sim_world *w, struct sim_slice *s)
     for (uint32_t i = 0; i < w->key_count; i++) {
         struct sim_key *k = &w->keys[i];
         bool here = k->home == s->index;
-        const struct slice_record *r = oracle_find(s->oracle, k->subject, &k->key);
-        k->unsure |= here && r != NULL && r->kind == RECORD_BOUND;
+        if (here) {
+            k->unsure = true;
+            k->cancelled_until_ms = 0;
+        }
         for (uint32_t v = 0; v < w->vm_count && !here; v++) {
             here = w->vms[v].key == i && w->vms[v].slice == s->index;
         }

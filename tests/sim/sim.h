@@ -155,8 +155,7 @@ struct sim_key {
     uint32_t home; /* slice index */
     uint32_t vms;  /* ever made */
     uint32_t vm;   /* the last one made, index into vms */
-    bool
-        unsure; /* at home it was bound when a loss was accepted: cancelled may be said of its VM */
+    bool unsure;   /* its home accepted a loss: it may be bound, and nobody there knows */
     bool exempt; /* a loss that was accepted may have been its own: nothing is promised any more */
     int64_t cancelled_until_ms; /* slice time at home: nothing may come of it, a client was told */
     bool settled;               /* nobody needs to ask about it again */

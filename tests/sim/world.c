@@ -304,7 +304,8 @@ static void sweep(struct sim_world *w)
     int64_t began_ms;
     bool again = true;
 
-    w->now_ms += SWEEP_AGE_MS;
+    w->now_ms +=
+        2 * SWEEP_AGE_MS; /* slice time may have missed some: downtime with a clock set back */
     began_ms = w->now_ms;
     for (uint32_t i = 0; i < w->slice_count; i++) {
         rounds[i] = w->slices[i].sweep.counters.rounds + SWEEP_ROUNDS;

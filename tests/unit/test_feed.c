@@ -22,6 +22,16 @@
 #include "proto/base/rng.h"
 #include "proto/feed/feed.h"
 
+#ifdef __SANITIZE_ADDRESS__
+/* nng 1.5.2 loses a message that is being sent when its connection breaks (#1713): those, and no
+ * other allocation, may leak here. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:feed_publish\n";
+}
+#endif
+
 enum { PATIENCE_MS = 30000 };
 
 #define CLUSTER "00112233445566778899aabbccddeeff"
@@ -46,6 +56,7 @@ struct reader {
     uint8_t last[64];
     size_t last_size;
     bool full;
+    bool heard_old; /* "the old place" */
 };
 
 static bool take(void *user, uint64_t source, struct fly_bytes message)
@@ -60,6 +71,7 @@ static bool take(void *user, uint64_t source, struct fly_bytes message)
         r->last_size = message.size;
         memcpy(r->last, message.data, message.size < 64 ? message.size : 64);
         r->sources[source % 16]++;
+        r->heard_old |= message.size == 13 && memcmp(message.data, "the old place", 13) == 0;
     }
     (void)pthread_mutex_unlock(&r->lock);
     return room;
@@ -89,6 +101,14 @@ static bool last_is(struct reader *r, const void *data, size_t size)
     bool same = r->last_size == size && memcmp(r->last, data, size < 64 ? size : 64) == 0;
     (void)pthread_mutex_unlock(&r->lock);
     return same;
+}
+
+static bool heard_old(struct reader *r)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    bool heard = r->heard_old;
+    (void)pthread_mutex_unlock(&r->lock);
+    return heard;
 }
 
 static void set_full(struct reader *r, bool full)
@@ -311,6 +331,11 @@ static void test_sources(void **state)
     follow(&r, feed_publisher_port(p), 3);
     until_heard(&r, p, "three", 3);
     assert_int_equal(counted(&r).opened, 2);
+    follow(&r, feed_publisher_port(other), 3); /* it has moved there */
+    UNTIL((publish(other, "moved"), last_is(&r, "moved", 5)));
+    publish(p, "the old place");
+    until_heard(&r, other, "moved", 3);
+    assert_false(heard_old(&r));
     feed_subscriber_destroy(r.subscriber);
     before = got(&r, 3);
     publish(p, "after the end");
@@ -320,7 +345,7 @@ static void test_sources(void **state)
     feed_publisher_destroy(other);
 }
 
-/* Addresses come and go: sockets that nobody follows are used again, those in use are not. */
+/* Urls have a bound; one that was followed before is no new one. */
 static void test_many_urls(void **state)
 {
     struct feed_publisher *p = publisher_on(0, 1);
@@ -331,28 +356,17 @@ static void test_many_urls(void **state)
     (void)state;
     reader_init(&r, 1);
     follow(&r, feed_publisher_port(p), 1);
-    for (unsigned i = 0; i < FEED_URLS_MAX + 50; i++) {
-        (void)snprintf(url, sizeof url, "tcp://127.0.1.%u:9", i % 250 + 1);
-        if (i >= 250) {
-            (void)snprintf(url, sizeof url, "tcp://127.0.2.%u:9", i % 250 + 1);
-        }
+    for (unsigned i = 1; i < FEED_URLS_MAX; i++) {
+        (void)snprintf(url, sizeof url, "tcp://127.0.1.%u:%u", i % 250 + 1, 9 + i / 250);
         assert_int_equal(feed_subscriber_follow(r.subscriber, url, 100 + i, &error), FLY_OK);
         feed_subscriber_unfollow(r.subscriber, 100 + i);
     }
-    until_heard(&r, p, "still there", 1);
-    for (unsigned i = 1; i < FEED_URLS_MAX; i++) {
-        (void)snprintf(url, sizeof url, "tcp://127.0.3.%u:9", i);
-        assert_int_equal(feed_subscriber_follow(r.subscriber, url, 1000 + i, &error), FLY_OK);
-    }
     assert_int_equal(feed_subscriber_follow(r.subscriber, "tcp://127.0.4.1:9", 5, &error),
                      FLY_RESOURCE_EXHAUSTED);
-    feed_subscriber_unfollow(r.subscriber, 1077);
-    struct feed_publisher *late = publisher_on(0, 1);
-    follow(&r, feed_publisher_port(late), 7);
-    until_heard(&r, late, "in a used socket", 7);
+    assert_int_equal(feed_subscriber_follow(r.subscriber, url, 5, &error), FLY_OK);
+    until_heard(&r, p, "still there", 1);
     feed_subscriber_destroy(r.subscriber);
     feed_publisher_destroy(p);
-    feed_publisher_destroy(late);
 }
 
 /* --- who speaks the transport, but is none of ours --- */

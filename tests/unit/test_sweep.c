@@ -37,6 +37,7 @@ struct step {
     uint32_t to;
     enum owner_code code;
     enum vm_state state;
+    uint64_t vm;     /* 0: 99 */
     bool with_proof; /* the call carries the hold as dead */
     struct sweep_counters expect;
 };
@@ -114,6 +115,13 @@ static const struct scenario scenarios[] = {
     {"done, and nothing is known of the hold (a hashed key's VM is forgotten): released",
      .done = true,
      .steps = {CALL(CLOSE, B), ANSWER(DEAD), CALL(RELEASE, HOME), ANSWER(DONE_OK),
+               SETTLED(released)}},
+    {"done, and the key has another VM by now (a hashed one, in its next life): released",
+     .done = true,
+     .steps = {CALL(CLOSE, B),
+               {.op = SAYS, .code = OWNER_VM, .state = VM_STARTED, .vm = 98},
+               CALL(RELEASE, HOME),
+               ANSWER(DONE_OK),
                SETTLED(released)}},
     {"done, and its owner is not reached: later", .done = true,
      .steps = {CALL(CLOSE, B), {.op = UNSENT}, SETTLED(later)}},
@@ -255,7 +263,7 @@ static void play(struct stage *s, const struct step *p)
     struct owner_answer a = {.ticket = p->op == STRAY ? s->earlier_ticket : s->ticket,
                              .kind = s->kind,
                              .code = p->op == STRAY ? OWNER_DONE_OK : p->code,
-                             .vm_id = 99,
+                             .vm_id = p->vm == 0 ? 99 : p->vm,
                              .hold = s->records[0].hold,
                              .status = FLY_UNAVAILABLE,
                              .vm = {.id = 99, .state = p->state}};
@@ -365,6 +373,7 @@ static void test_walk(void **unused)
                 const struct owner_answer a = {.ticket = c.call.ticket,
                                                .kind = OWNER_CLOSE,
                                                .code = OWNER_VM,
+                                               .vm_id = c.call.vm,
                                                .vm = {.state = VM_STARTED}};
                 sweep_receive(&s.sweep, &a, s.now_ms);
             }
