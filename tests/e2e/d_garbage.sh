@@ -85,7 +85,6 @@ while garbage_runs; do
     done
     still_launches
     launches=$((launches + 1))
-    [ -z "${D_DEBUG:-}" ] || { date +%T.%N; ps -o pid,%cpu,time,args -p "$(IFS=,; echo "${node_pid[*]}")" | cut -c1-100; }
     sleep 1 # each adds a record, a key and an event to the state, which is growth that is meant
 done
 kill "$sampler"
