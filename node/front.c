@@ -87,6 +87,7 @@ struct front *front_create(const struct front_config *config)
     f->directs = table_make(FRONT_DIRECTS_MAX);
     f->served = table_make(FRONT_SERVED_MAX);
     f->next_due_ms = INT64_MAX;
+    f->watch_due_ms = INT64_MAX;
     sweep_init(&f->sweep, config->tag, config->root_tag, TICKET_SWEEP, fly_rng_next(&f->rng),
                fly_clock_boot_ms());
     return f;
@@ -122,8 +123,9 @@ int64_t front_deadline(const struct front *f)
 {
     bool sweeps = f->host != NULL && host_owner(f->host) != NULL && !f->stopping;
     int64_t sweep_ms = sweeps ? sweep_deadline(&f->sweep) : INT64_MAX;
+    int64_t due_ms = sweep_ms < f->next_due_ms ? sweep_ms : f->next_due_ms;
 
-    return sweep_ms < f->next_due_ms ? sweep_ms : f->next_due_ms;
+    return f->watch_due_ms < due_ms ? f->watch_due_ms : due_ms;
 }
 
 /* --- who calls --- */
