@@ -23,6 +23,7 @@ enum {
     FRONT_LAUNCH_MS = 30000, /* of a launch that came without a deadline */
     FRONT_LIST_MAX = 1000,
     FRONT_LIST_DEFAULT = 500,
+    FRONT_REFUSAL_LOG_MS = 1000,
     WATCH_BATCH_MAX = 256, /* events or VMs in one message */
 };
 
@@ -122,6 +123,8 @@ struct front {
     uint32_t query_count;
     uint64_t query_next_id;
     struct sweep sweep;
+    int64_t refusal_log_ms; /* no line about a refused node before */
+    uint64_t refusals_unlogged;
     bool stopping;
 };
 

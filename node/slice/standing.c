@@ -153,6 +153,9 @@ void standing_evidence(struct standing *s, const char *who, const struct standin
 {
     char text[STANDING_TEXT_SIZE];
 
+    if (own_seq > s->log.seq) {
+        s->log.seq = own_seq;
+    }
     if (seen->forgotten) {
         s->forgotten = true;
         quarantine(s, "declared lost by `slice forget`; its VMs are orphans");
@@ -166,13 +169,13 @@ void standing_evidence(struct standing *s, const char *who, const struct standin
         return;
     }
     if (seen->incarnation == s->log.incarnation) {
-        if (seen->seq <= own_seq) {
+        if (seen->seq <= s->log.seq) {
             return;
         }
         (void)snprintf(text, sizeof text,
                        "%s saw event %" PRIu64 " of this log, here it ends at %" PRIu64
                        ": an old copy of the state folder?",
-                       who, seen->seq, own_seq);
+                       who, seen->seq, s->log.seq);
     } else if (loss_accepted(s, seen->incarnation)) {
         return;
     } else {

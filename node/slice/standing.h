@@ -107,7 +107,9 @@ void standing_member(struct standing *s, uint64_t id, const char *name,
                      enum standing_presence presence);
 /* Whom to ask now; it counts as asked until standing_answer or standing_failed. False: nobody. */
 bool standing_next(struct standing *s, uint64_t *id, int64_t now_ms);
-/* `own_seq`: the last event of the own log now: others may have seen what happened since. */
+/* `own_seq`: the last event of the own log now: others may have seen what happened since. Only
+ * while the owner is ready: one that still reads its log does not know where it ends, and an answer
+ * that comes meanwhile is a standing_failed. */
 void standing_answer(struct standing *s, uint64_t id, const struct standing_seen *seen,
                      uint64_t own_seq, int64_t now_ms);
 /* It cannot be reached, or did not answer in time. */

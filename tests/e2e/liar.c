@@ -159,7 +159,7 @@ int main(int argc, char **argv)
     randombytes_buf(nobody.keys, sizeof nobody.keys);
     seal_ring_derive(&l.ring, &identity.group, SEAL_FEED, identity.record.id);
     seal_ring_derive(&l.foreign, &nobody, SEAL_FEED, identity.record.id);
-    (void)signal(SIGTERM, on_signal);
+    FLY_CHECK(sigaction(SIGTERM, &(struct sigaction){.sa_handler = on_signal}, NULL) == 0);
     while (stopped == 0) {
         l.lies += publish(&l, &l.ring);
         l.garbage += publish(&l, &l.foreign);

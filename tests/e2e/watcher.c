@@ -276,7 +276,7 @@ int main(int argc, char **argv)
     FLY_CHECK(w.file != NULL);
     fly_rng_seed(&w.rng, w.seed);
     w.begin = (unsigned)w.seed;
-    (void)signal(SIGTERM, on_signal);
+    FLY_CHECK(sigaction(SIGTERM, &(struct sigaction){.sa_handler = on_signal}, NULL) == 0);
     begin(&w, w.since);
     bool ok = run(&w);
     end(&w);
