@@ -15,7 +15,12 @@
 #include "proto/base/id.h"
 #include "proto/base/log.h"
 
-enum { LIFE_DEFAULT_S = 3600, MEMBERS_MAX = DIRECTORY_MEMBERS_MAX, ROLES_MAX = 4 };
+enum {
+    LIFE_DEFAULT_S = 3600,
+    MEMBERS_MAX = DIRECTORY_MEMBERS_MAX,
+    ROLES_MAX = 4,
+    REFUSAL_LOG_MS = 1000,
+};
 
 struct admitting {
     struct admitting_config config;
@@ -30,6 +35,8 @@ struct admitting {
     struct rpc_call *waiting[ADMITTING_WAITING_MAX];
     uint32_t first;
     uint32_t count;
+    int64_t refusal_log_ms; /* no line about a refused one before; the thread's */
+    uint64_t refusals_unlogged;
     bool ending;
 };
 
@@ -126,6 +133,21 @@ static void begin(struct admitting *a, struct rpc_call *call)
     }
 }
 
+/* Anybody may call: that must not fill a disk. */
+static void log_refused(struct admitting *a, const struct fly_error *error)
+{
+    int64_t now_ms = now().boot_ms;
+
+    if (now_ms < a->refusal_log_ms) {
+        a->refusals_unlogged++;
+        return;
+    }
+    a->refusal_log_ms = now_ms + REFUSAL_LOG_MS;
+    fly_log_warn("join.refused", F_STR("error", error->text),
+                 F_U64("unlogged", a->refusals_unlogged));
+    a->refusals_unlogged = 0;
+}
+
 static void admit(struct admitting *a, struct rpc_call *call)
 {
     struct join_admit_answer *answer = calloc(1, sizeof *answer);
@@ -143,7 +165,7 @@ static void admit(struct admitting *a, struct rpc_call *call)
                      F_STR("roles", roles), F_U64("slice", answer->credential.slice_tag));
         rpc_call_reply(call, &answer->message.base);
     } else {
-        fly_log_warn("join.refused", F_STR("error", error.text));
+        log_refused(a, &error);
         refuse(call, &error);
     }
     free(answer);

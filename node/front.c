@@ -87,6 +87,7 @@ struct front *front_create(const struct front_config *config)
     f->directs = table_make(FRONT_DIRECTS_MAX);
     f->served = table_make(FRONT_SERVED_MAX);
     f->next_due_ms = INT64_MAX;
+    f->watch_due_ms = INT64_MAX;
     sweep_init(&f->sweep, config->tag, config->root_tag, TICKET_SWEEP, fly_rng_next(&f->rng),
                fly_clock_boot_ms());
     return f;
@@ -122,8 +123,9 @@ int64_t front_deadline(const struct front *f)
 {
     bool sweeps = f->host != NULL && host_owner(f->host) != NULL && !f->stopping;
     int64_t sweep_ms = sweeps ? sweep_deadline(&f->sweep) : INT64_MAX;
+    int64_t due_ms = sweep_ms < f->next_due_ms ? sweep_ms : f->next_due_ms;
 
-    return sweep_ms < f->next_due_ms ? sweep_ms : f->next_due_ms;
+    return f->watch_due_ms < due_ms ? f->watch_due_ms : due_ms;
 }
 
 /* --- who calls --- */
@@ -183,6 +185,20 @@ static struct hello_handshake handshake_of(struct front *f, struct rpc_hello *he
                                     .server = f->config.identity->credential.id};
 }
 
+/* Anybody can be refused, as often as they like: that must not fill a disk. */
+static void log_refused(struct front *f, struct rpc_hello *hello, const struct fly_error *error,
+                        struct owner_now now)
+{
+    if (now.boot_ms < f->refusal_log_ms) {
+        f->refusals_unlogged++;
+        return;
+    }
+    f->refusal_log_ms = now.boot_ms + FRONT_REFUSAL_LOG_MS;
+    fly_log_warn("node.hello_refused", F_STR("remote", rpc_hello_remote(hello)),
+                 F_STR("error", error->text), F_U64("unlogged", f->refusals_unlogged));
+    f->refusals_unlogged = 0;
+}
+
 /* The node that a credential and a proof speak for; NULL: refused here. */
 static struct peer *admit_node(struct front *f, struct rpc_hello *hello,
                                const Fly__V1__Hello *request, struct owner_now now)
@@ -201,8 +217,7 @@ static struct peer *admit_node(struct front *f, struct rpc_hello *hello,
     }
     if (status != FLY_OK) {
         error.status = FLY_UNAUTHENTICATED;
-        fly_log_warn("node.hello_refused", F_STR("remote", rpc_hello_remote(hello)),
-                     F_STR("error", error.text));
+        log_refused(f, hello, &error, now);
         refuse_hello(hello, &error, FLY__V1__REASON__REASON_NODE_INVALID, false);
         peer_destroy(peer);
         return NULL;

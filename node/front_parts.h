@@ -23,6 +23,7 @@ enum {
     FRONT_LAUNCH_MS = 30000, /* of a launch that came without a deadline */
     FRONT_LIST_MAX = 1000,
     FRONT_LIST_DEFAULT = 500,
+    FRONT_REFUSAL_LOG_MS = 1000,
     WATCH_BATCH_MAX = 256, /* events or VMs in one message */
 };
 
@@ -72,6 +73,7 @@ struct watch_slice {
     uint64_t incarnation; /* of `next`; 0: none */
     uint64_t next;        /* seq of the next event to send */
     bool asking;          /* an owner was asked for it */
+    int64_t ask_ms;       /* not before */
     uint64_t reset_after; /* RESET: VMs up to this number were sent */
     uint64_t reset_incarnation;
     uint64_t reset_next; /* where events go on after the reset; 0: its first part was not sent */
@@ -84,9 +86,14 @@ struct watcher {
     char region[FLY_REGION_SIZE]; /* empty: all */
     struct watch_slice *slices;   /* CURSORS_MAX */
     uint32_t slice_count;
-    bool from_now; /* began without a cursor */
-    bool begun;    /* has had its first turn */
-    bool blocked;  /* until on_writable */
+    bool from_now;       /* began without a cursor */
+    bool begun;          /* has had its first turn */
+    bool blocked;        /* until on_writable */
+    bool tell;           /* its cursor has a slice that it was not told of */
+    uint64_t untold;     /* events that its filter left out since it was told where it stands */
+    int64_t began_ms;    /* wall */
+    uint32_t turn;       /* the stream that is looked at first */
+    const char *refused; /* why it ends; NULL: it does not */
     struct fly_list link;
 };
 
@@ -111,10 +118,13 @@ struct front {
     struct fly_list watchers;
     uint32_t watcher_count;
     uint64_t watcher_next_id;
+    int64_t watch_due_ms; /* an owner is asked again */
     struct fly_list queries;
     uint32_t query_count;
     uint64_t query_next_id;
     struct sweep sweep;
+    int64_t refusal_log_ms; /* no line about a refused node before */
+    uint64_t refusals_unlogged;
     bool stopping;
 };
 

@@ -15,7 +15,12 @@
 #include "proto/base/id.h"
 #include "proto/base/log.h"
 
-enum { AMBIGUOUS_MAX = 4, PLACE_BITS = 40, QUERY_CALL_MS = 1500 };
+enum {
+    AMBIGUOUS_MAX = 4,
+    PLACE_BITS = 40,
+    QUERY_CALL_MS = 1500,
+    QUERY_LEFT_MS = 100, /* of the caller's time, to tell what there is */
+};
 
 struct query {
     uint64_t id;
@@ -176,10 +181,23 @@ static void asked(void *user, uint64_t context, struct rpc_reply *reply)
                 fly_log_warn("list.refused", F_U64("slice", tag));
             }
         }
-        q->more = reply->status == FLY_OK && r->next != 0;
+        /* a page that has no more than its place would end the whole list */
+        q->more = reply->status == FLY_OK && r->next != 0 && q->count > 0;
         query_run(f, q, now);
     }
     rpc_reply_fini(reply);
+}
+
+/* How long an owner may take; ≤ 0: nobody waits for its answer, or not long enough. */
+static int64_t time_left(const struct query *q, struct owner_now now)
+{
+    int64_t deadline_ms = rpc_call_deadline_ms(q->call);
+    int64_t left_ms = deadline_ms != 0 ? deadline_ms - now.boot_ms - QUERY_LEFT_MS : QUERY_CALL_MS;
+
+    if (rpc_call_cancelled(q->call)) {
+        return 0;
+    }
+    return left_ms < QUERY_CALL_MS ? left_ms : QUERY_CALL_MS;
 }
 
 /* True: an answer will come. */
@@ -187,8 +205,9 @@ static bool ask_away(struct front *f, struct query *q, uint32_t tag, struct owne
 {
     const struct gossip_member *owner = directory_owner(f->config.directory, tag);
     Fly__V1__SliceListRequest request = FLY__V1__SLICE_LIST_REQUEST__INIT;
+    int64_t left_ms = time_left(q, now);
 
-    if (f->config.links == NULL || owner == NULL || owner->self) {
+    if (f->config.links == NULL || owner == NULL || owner->self || left_ms <= 0) {
         return false;
     }
     request.slice = tag;
@@ -200,7 +219,7 @@ static bool ask_away(struct front *f, struct query *q, uint32_t tag, struct owne
     request.limit = q->limit - q->count;
     request.any_state = q->what.any_state;
     return links_call(f->config.links, &owner->credential.id, &rpc_slice_list, &request.base,
-                      QUERY_CALL_MS, now.boot_ms, asked, f, q->id) == FLY_OK;
+                      left_ms, now.boot_ms, asked, f, q->id) == FLY_OK;
 }
 
 static void query_run(struct front *f, struct query *q, struct owner_now now)

@@ -4,8 +4,11 @@
  *
  * In each slice a watcher stands before one seq and gets every event from there on, in order, or is
  * told `reset` with what lives now. It is never skipped: one that does not read is blocked until it
- * does. Events come from this node's ring; what is older is asked of the slice's owner, and when
- * its retention has passed the watcher by too, it is reset and told so.
+ * does. Events come from this node's ring. Whoever stands anywhere else (before it, beyond it: a
+ * cursor of another edge that heard more, in another log) is a question for the slice's owner,
+ * whose word counts: this node's picture may be behind. When the owner's retention has passed the
+ * watcher by too, it is reset and told so. Where it stands it is told too while nothing happens: a
+ * message with a cursor and nothing else.
  *
  *   WAIT ──known──▶ LIVE ◀──caught up── CATCHUP ──below──▶ RESET ──told all──▶ LIVE
  */
@@ -18,7 +21,12 @@
 #include "proto/base/check.h"
 #include "proto/wire/cursors.h"
 
-enum { WATCH_CALL_MS = 1500, CATCHUP_LIMIT = WATCH_BATCH_MAX };
+enum {
+    WATCH_CALL_MS = 1500,
+    WATCH_PAUSE_MS = 250,    /* before an owner is asked again that had nothing to say */
+    WATCH_UNTOLD_MAX = 1024, /* events that a filter left out: then the cursor is told */
+    CATCHUP_LIMIT = WATCH_BATCH_MAX,
+};
 
 /* The question of a watcher to an owner: which watcher, which of its slices. */
 enum { QUESTION_BITS = 8 };
@@ -80,7 +88,6 @@ void front_watch(struct front *f, struct rpc_call *call, struct owner_now now)
     struct cursors since;
     struct refusal r;
 
-    (void)now;
     if (q->region[0] != '\0' && (region = front_region(f, call, q->region)) == NULL) {
         return;
     }
@@ -102,6 +109,7 @@ void front_watch(struct front *f, struct rpc_call *call, struct owner_now now)
     FLY_CHECK(w != NULL);
     w->call = call;
     w->id = ++f->watcher_next_id;
+    w->began_ms = now.wall_ms;
     w->slices = calloc(CURSORS_MAX, sizeof *w->slices);
     FLY_CHECK(w->slices != NULL);
     if (region != NULL) {
@@ -120,10 +128,20 @@ void front_watch(struct front *f, struct rpc_call *call, struct owner_now now)
 
 /* --- messages --- */
 
-/* False: not taken now (blocked) or never (the caller is gone; on_cancel will follow). */
+/* False: not taken now (blocked) or never (the caller is gone: on_cancel will follow; or it takes
+ * only smaller messages: front_watch_turn ends it). */
 static bool send_message(struct watcher *w, Fly__V1__WatchReply *reply)
 {
-    w->blocked = rpc_call_send(w->call, &reply->base) != FLY_OK;
+    enum fly_status status = rpc_call_send(w->call, &reply->base);
+
+    w->blocked = status != FLY_OK;
+    if (status == FLY_INVALID_ARGUMENT) {
+        w->refused = "a message of the watch is larger than the caller takes";
+    }
+    if (status == FLY_OK && reply->cursor[0] != '\0') {
+        w->tell = false;
+        w->untold = 0;
+    }
     return !w->blocked;
 }
 
@@ -160,11 +178,26 @@ static bool send_events(struct watcher *w, struct watch_slice *ws, struct event_
     reply.n_events = count;
     reply.events = pointers;
     reply.cursor = cursor;
-    if (count == 0 || send_message(w, &reply)) {
-        ws->next = next;
-        return true;
+    if (count > 0 && !send_message(w, &reply)) {
+        return false;
     }
-    return false;
+    w->untold += count == 0 ? next - ws->next : 0;
+    ws->next = next;
+    return true;
+}
+
+/* Where it stands: a watcher that is cut off before its first event, or whose filter leaves much
+ * out, could not go on from there else. */
+static void send_cursor(struct watcher *w)
+{
+    Fly__V1__WatchReply reply = FLY__V1__WATCH_REPLY__INIT;
+    char cursor[CURSORS_TEXT_SIZE];
+
+    cursor_of(w, NULL, 0, 0, cursor);
+    reply.cursor = cursor;
+    if (cursor[0] != '\0') {
+        (void)send_message(w, &reply);
+    }
 }
 
 static bool wanted(const struct watcher *w, const struct event *e)
@@ -204,6 +237,9 @@ static void send_reset(struct watcher *w, struct watch_slice *ws, uint64_t incar
         reply.cursor = cursor;
     }
     if (!send_message(w, &reply)) {
+        if (ws->reset_after == 0) {
+            ws->reset_next = 0; /* nothing was told: what lives then counts, not what lives now */
+        }
         return;
     }
     ws->reset_after = after;
@@ -258,7 +294,7 @@ static struct watch_slice *question_of(struct front *f, uint64_t context, struct
     return NULL;
 }
 
-static bool ask(struct front *f, const struct watcher *w, struct watch_slice *ws,
+static void ask(struct front *f, const struct watcher *w, struct watch_slice *ws,
                 const struct rpc_method *method, const ProtobufCMessage *request, links_done *done,
                 int64_t now_ms)
 {
@@ -266,9 +302,18 @@ static bool ask(struct front *f, const struct watcher *w, struct watch_slice *ws
     uint64_t context = w->id << QUESTION_BITS | (uint64_t)(ws - w->slices);
 
     ws->asking = f->config.links != NULL && owner != NULL && !owner->self &&
+                 owner->meta.serving && /* else what it says may be of an old copy */
                  links_call(f->config.links, &owner->credential.id, method, request, WATCH_CALL_MS,
                             now_ms, done, f, context) == FLY_OK;
-    return ws->asking;
+    if (!ws->asking) {
+        ws->ask_ms = now_ms + WATCH_PAUSE_MS;
+    }
+}
+
+/* The owner's answer brought nothing. */
+static void ask_later(struct watch_slice *ws)
+{
+    ws->ask_ms = front_clocks().boot_ms + WATCH_PAUSE_MS;
 }
 
 static void replayed(void *user, uint64_t context, struct rpc_reply *reply)
@@ -281,7 +326,11 @@ static void replayed(void *user, uint64_t context, struct rpc_reply *reply)
     struct fly_error error;
 
     if (ws == NULL || reply->status != FLY_OK || ws->mode != WATCH_CATCHUP) {
-        rpc_reply_fini(reply); /* asked again at the next turn */
+        if (ws != NULL) {
+            ws->mode = WATCH_WAIT;
+            ask_later(ws);
+        }
+        rpc_reply_fini(reply);
         return;
     }
     if (r->incarnation != ws->incarnation) {
@@ -310,6 +359,7 @@ static void replayed(void *user, uint64_t context, struct rpc_reply *reply)
         ws->mode = WATCH_WAIT;
     } else {
         ws->mode = WATCH_WAIT; /* the ring may have it by now */
+        ask_later(ws);
     }
     rpc_reply_fini(reply);
 }
@@ -322,7 +372,7 @@ static void ask_catchup(struct front *f, struct watcher *w, struct watch_slice *
     q.incarnation = ws->incarnation;
     q.from = ws->next;
     q.limit = CATCHUP_LIMIT;
-    (void)ask(f, w, ws, &rpc_slice_replay, &q.base, replayed, now_ms);
+    ask(f, w, ws, &rpc_slice_replay, &q.base, replayed, now_ms);
 }
 
 static void listed(void *user, uint64_t context, struct rpc_reply *reply)
@@ -333,20 +383,17 @@ static void listed(void *user, uint64_t context, struct rpc_reply *reply)
     const Fly__V1__SliceListReply *r = (const Fly__V1__SliceListReply *)reply->message;
 
     if (ws == NULL || reply->status != FLY_OK || ws->mode != WATCH_RESET || w->blocked) {
+        if (ws != NULL && reply->status != FLY_OK) {
+            ask_later(ws);
+        }
         rpc_reply_fini(reply);
         return;
     }
     if (ws->reset_next != 0 && ws->reset_incarnation != r->incarnation) {
         start_reset(ws, "it was founded anew");
     } else {
-        uint64_t after = ws->reset_after;
-        struct vm vm;
-        struct fly_error error;
-        for (size_t i = 0; i < r->n_vms; i++) {
-            after =
-                vm_read(r->vms[i], &vm, &error) == FLY_OK && vm.number > after ? vm.number : after;
-        }
-        send_reset(w, ws, r->incarnation, r->seq, r->vms, r->n_vms, after, r->next == 0);
+        bool last = r->next <= ws->reset_after; /* 0, or a place that leads nowhere */
+        send_reset(w, ws, r->incarnation, r->seq, r->vms, r->n_vms, r->next, last);
     }
     rpc_reply_fini(reply);
 }
@@ -360,14 +407,23 @@ static void ask_reset(struct front *f, struct watcher *w, struct watch_slice *ws
     q.state = FLY__V1__VM_STATE__VM_STATE_STARTED;
     q.after = ws->reset_after;
     q.limit = WATCH_BATCH_MAX;
-    (void)ask(f, w, ws, &rpc_slice_list, &q.base, listed, now_ms);
+    ask(f, w, ws, &rpc_slice_list, &q.base, listed, now_ms);
 }
 
 /* --- turns --- */
 
+/* Where a watch begins in a slice that its cursor does not name. */
+static uint64_t first_seq(const struct watcher *w, const struct watch_slice *ws,
+                          const struct stream *st, uint64_t first, uint64_t last)
+{
+    if (!w->from_now || (ws->waited && st->founded_ms >= w->began_ms)) {
+        return 1; /* it came after the cursor, or after the watch began */
+    }
+    return ws->waited ? first : last + 1; /* "now" was before the ring began for who has waited */
+}
+
 /* Where the watcher stands against this node's ring. */
-static void place(const struct watcher *w, struct watch_slice *ws, const struct stream *st,
-                  int64_t now_ms)
+static void place(struct watcher *w, struct watch_slice *ws, const struct stream *st)
 {
     uint64_t first = 0;
     uint64_t last = 0;
@@ -377,22 +433,22 @@ static void place(const struct watcher *w, struct watch_slice *ws, const struct 
         return;
     }
     stream_range(st, &first, &last);
-    if (ws->incarnation == 0) { /* "now" began before the ring did for who has waited for it */
+    if (ws->incarnation == 0) {
+        ws->next = first_seq(w, ws, st, first, last);
         ws->incarnation = st->incarnation;
-        ws->next = !w->from_now ? 1 : ws->waited ? first : last + 1;
+        w->tell = true;
     }
-    if (ws->incarnation != st->incarnation) {
+    bool same = ws->incarnation == st->incarnation;
+    if (same && ws->next >= first && ws->next <= last + 1) {
+        ws->mode = WATCH_LIVE;
+    } else if (!st->local) {
+        ws->mode = WATCH_CATCHUP;
+    } else if (!same) {
         start_reset(ws, "it was founded anew since the cursor");
     } else if (ws->next > last + 1) {
-        if (stream_live(st, now_ms)) {
-            start_reset(ws, "it has fewer events than the cursor counts: some were lost");
-        }
-    } else if (ws->next >= first) {
-        ws->mode = WATCH_LIVE;
-    } else if (st->local) {
-        start_reset(ws, "the events after the cursor are no longer kept");
+        start_reset(ws, "it has fewer events than the cursor counts: some were lost");
     } else {
-        ws->mode = WATCH_CATCHUP;
+        start_reset(ws, "the events after the cursor are no longer kept");
     }
 }
 
@@ -432,39 +488,68 @@ static void feed_slice(struct front *f, struct watcher *w, struct watch_slice *w
 {
     struct owner *owner = st->local && f->host != NULL ? host_owner(f->host) : NULL;
 
-    if (ws->asking || (st->local && owner == NULL)) {
+    if (ws->asking || (st->local && (owner == NULL ||
+                                     owner_quarantined(owner) != NULL))) { /* an old copy's word */
         return;
     }
     if (ws->mode == WATCH_WAIT) {
-        place(w, ws, st, now_ms);
+        place(w, ws, st);
     }
     while (ws->mode == WATCH_RESET && owner != NULL && !w->blocked) {
         reset_here(w, ws, owner);
     }
     if (ws->mode == WATCH_WAIT) {
-        place(w, ws, st, now_ms);
+        place(w, ws, st);
     }
     if (ws->mode == WATCH_LIVE) {
         send_live(w, ws, st);
+    } else if (ws->mode == WATCH_CATCHUP && now_ms < ws->ask_ms) {
+        ws->mode = WATCH_WAIT; /* the ring may have it before the owner is asked again */
     } else if (ws->mode == WATCH_CATCHUP) {
         ask_catchup(f, w, ws, now_ms);
-    } else if (ws->mode == WATCH_RESET && owner == NULL) {
+    } else if (ws->mode == WATCH_RESET && owner == NULL && now_ms >= ws->ask_ms) {
         ask_reset(f, w, ws, now_ms);
     }
+    if (!ws->asking && now_ms < ws->ask_ms && ws->mode != WATCH_LIVE) {
+        f->watch_due_ms = ws->ask_ms < f->watch_due_ms ? ws->ask_ms : f->watch_due_ms;
+    }
+}
+
+/* Begins behind the slice that filled the reader's window: a busy one must not starve the others.
+ */
+static void feed_watcher(struct front *f, struct watcher *w, int64_t now_ms)
+{
+    uint32_t count = streams_count(f->config.streams);
+    uint32_t begin = w->turn;
+
+    for (uint32_t i = 0; i < count && !w->blocked; i++) {
+        struct stream *st = streams_at(f->config.streams, (begin + i) % count);
+        if (st->forgotten) {
+            continue;
+        }
+        struct watch_slice *ws = slice_of(w, st->tag);
+        if (ws == NULL) {
+            w->refused = "there are more slices than a cursor can name";
+            return;
+        }
+        feed_slice(f, w, ws, st, now_ms);
+        w->turn = w->blocked ? (begin + i + 1) % count : w->turn;
+    }
+    if (!w->blocked && (w->tell || w->untold >= WATCH_UNTOLD_MAX)) {
+        send_cursor(w);
+    }
+    w->begun = true;
 }
 
 void front_watch_turn(struct front *f, struct owner_now now)
 {
+    f->watch_due_ms = INT64_MAX;
     for (struct fly_list *at = f->watchers.next; at != &f->watchers;) {
         struct watcher *w = FLY_CONTAINER(at, struct watcher, link);
         at = at->next;
-        for (uint32_t i = 0; i < streams_count(f->config.streams) && !w->blocked; i++) {
-            struct stream *st = streams_at(f->config.streams, i);
-            struct watch_slice *ws = st->forgotten ? NULL : slice_of(w, st->tag);
-            if (ws != NULL) {
-                feed_slice(f, w, ws, st, now.boot_ms);
-            }
+        feed_watcher(f, w, now.boot_ms);
+        if (w->refused != NULL) {
+            front_watch_end(f, w, FLY_RESOURCE_EXHAUSTED, w->refused);
         }
-        w->begun = true;
     }
 }

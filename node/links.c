@@ -237,6 +237,7 @@ static void link_failed(struct links *l, struct link *k, const struct fly_error 
                         int64_t now_ms)
 {
     bool was_open = k->state == LINK_OPEN;
+    bool first = was_open || k->pause_ms == 0; /* what goes on failing is not told again */
 
     link_drop(k);
     k->pause_ms = was_open || k->pause_ms == 0          ? LINK_PAUSE_MS
@@ -244,7 +245,9 @@ static void link_failed(struct links *l, struct link *k, const struct fly_error 
                                                         : LINK_PAUSE_MAX_MS;
     k->retry_ms = now_ms + k->pause_ms;
     if (!l->closing) {
-        fly_log_info("link.down", F_STR("url", k->url), F_STR("reason", error->text));
+        if (first) {
+            fly_log_info("link.down", F_STR("url", k->url), F_STR("reason", error->text));
+        }
         l->config.down(l->config.user, &k->id);
     }
 }
@@ -294,20 +297,37 @@ void links_deliver(struct links *l, enum mail_kind kind, void *what, int64_t now
     attempt_free(l, a);
 }
 
+/* A place for another node; NULL: there is none. When all are taken, that of one whom nobody knows
+ * any more. */
+static struct link *link_make(struct links *l, const struct directory *d, const struct node_id *id)
+{
+    struct link *k = NULL;
+
+    if (l->count < LINKS_MAX) {
+        k = calloc(1, sizeof *k);
+        FLY_CHECK(k != NULL);
+        l->slots[l->count++] = k;
+    }
+    for (uint32_t i = 0; i < l->count && k == NULL; i++) {
+        if (l->slots[i]->attempt == NULL && directory_member(d, &l->slots[i]->id) == NULL) {
+            k = l->slots[i];
+            memset(k, 0, sizeof *k);
+        }
+    }
+    if (k != NULL) {
+        k->id = *id;
+    }
+    return k;
+}
+
 void links_update(struct links *l, const struct directory *d)
 {
     for (uint32_t i = 0; i < d->member_count; i++) {
         const struct gossip_member *m = &d->members[i];
         struct link *k = link_find(l, &m->credential.id);
         char url[DIRECTORY_URL_SIZE];
-        if (m->self || (k == NULL && l->count == LINKS_MAX)) {
+        if (m->self || (k == NULL && (k = link_make(l, d, &m->credential.id)) == NULL)) {
             continue;
-        }
-        if (k == NULL) {
-            k = calloc(1, sizeof *k);
-            FLY_CHECK(k != NULL);
-            k->id = m->credential.id;
-            l->slots[l->count++] = k;
         }
         directory_rpc_url(m, url);
         if (strcmp(url, k->url) != 0 || m->state == GOSSIP_DEAD || m->state == GOSSIP_LEFT) {

@@ -26,17 +26,23 @@ void mailbox_fini(struct mailbox *m)
     (void)pthread_mutex_destroy(&m->mutex);
 }
 
+static uint32_t waiting(const struct mailbox *m)
+{
+    uint32_t count = 0;
+
+    for (unsigned i = 0; i < MAIL_LANES; i++) {
+        count += m->lanes[i].count;
+    }
+    return count;
+}
+
 bool mailbox_post(struct mailbox *m, enum mail_lane lane, enum mail_kind kind, void *what)
 {
     struct mail_ring *r = &m->lanes[lane];
 
     (void)pthread_mutex_lock(&m->mutex);
     bool room = r->count < (kind == MAIL_HELLO ? r->max / 2 : r->max);
-    uint32_t waiting = 0;
-    for (unsigned i = 0; i < MAIL_LANES; i++) {
-        waiting += m->lanes[i].count;
-    }
-    bool first = waiting == 0;
+    bool first = waiting(m) == 0;
     if (room) {
         r->items[(r->first + r->count) % r->max] = (struct mail){.kind = kind, .what = what};
         r->count++;
@@ -65,4 +71,12 @@ uint32_t mailbox_take(struct mailbox *m, enum mail_lane lane, struct mail *out, 
     }
     (void)pthread_mutex_unlock(&m->mutex);
     return taken;
+}
+
+bool mailbox_empty(struct mailbox *m)
+{
+    (void)pthread_mutex_lock(&m->mutex);
+    bool empty = waiting(m) == 0;
+    (void)pthread_mutex_unlock(&m->mutex);
+    return empty;
 }

@@ -64,5 +64,8 @@ void mailbox_fini(struct mailbox *m);
 bool mailbox_post(struct mailbox *m, enum mail_lane lane, enum mail_kind kind, void *what);
 /* Loop only: takes up to `max` letters of one lane, in order. */
 uint32_t mailbox_take(struct mailbox *m, enum mail_lane lane, struct mail *out, uint32_t max);
+/* Only a letter into an empty mailbox wakes the loop: so a loop that took letters lane by lane must
+ * look again while this is false, or one that came into a lane that was taken already stays. */
+bool mailbox_empty(struct mailbox *m);
 
 #endif

@@ -71,11 +71,10 @@ static void deliver(struct node *n, const struct mail *letter, struct owner_now 
     }
 }
 
-/* True: a lane may hold more than was taken. */
+/* True: there is more, or has come meanwhile: no letter will wake the loop for it. */
 static bool take_mail(struct node *n, struct owner_now now)
 {
     struct mail letters[TAKE_MAX];
-    bool more = false;
 
     for (unsigned lane = 0; lane < MAIL_LANES; lane++) {
         uint32_t count = 0;
@@ -85,9 +84,8 @@ static bool take_mail(struct node *n, struct owner_now now)
                 deliver(n, &letters[i], now);
             }
         } while (lane == MAIL_CONTROL && count == TAKE_MAX);
-        more |= count == TAKE_MAX;
     }
-    return more;
+    return !mailbox_empty(&n->mailbox);
 }
 
 static void begin_drain(struct node *n);

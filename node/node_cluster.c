@@ -13,7 +13,12 @@
 #include "proto/base/check.h"
 #include "proto/base/log.h"
 
-enum { LOOK_MS = 500, DUPLICATE_CHANGES_MAX = 64, FEED_WAITING_MAX = 32 << 20 };
+enum {
+    LOOK_MS = 500,
+    DUPLICATE_CHANGES_MAX = 64,
+    FEED_WAITING_MAX = 32 << 20,
+    FEED_TELL_MS = 60000, /* what the feed refused is told once in so long */
+};
 
 /* A message of the feed on its way to the loop. */
 struct feed_letter {
@@ -433,6 +438,28 @@ static void publish(struct node *n, int64_t now_ms)
     }
 }
 
+/* Somebody publishes what is not to be believed, or more than we can take: once a minute at most,
+ * and at the end. unsealed: not of this cluster; disbelieved: of who does not lead that slice, or
+ * nonsense. */
+static void tell_refused(struct node *n, int64_t now_ms, bool last)
+{
+    struct feed_counters c;
+
+    if (n->subscriber == NULL || (now_ms < n->feed_tell_ms && !last)) {
+        return;
+    }
+    feed_subscriber_counters(n->subscriber, &c);
+    uint64_t disbelieved = streams_refused(n->streams);
+    uint64_t sum = c.refused + c.dropped + disbelieved;
+    if (sum != n->feed_refused) {
+        n->feed_refused = sum;
+        n->feed_tell_ms = now_ms + FEED_TELL_MS;
+        fly_log_warn("feed.refused", F_U64("unsealed", c.refused),
+                     F_U64("disbelieved", disbelieved), F_U64("dropped", c.dropped),
+                     F_U64("taken", c.messages));
+    }
+}
+
 void node_cluster_turn(struct node *n, struct owner_now now)
 {
     atomic_fetch_add(&n->beat, 1);
@@ -445,6 +472,7 @@ void node_cluster_turn(struct node *n, struct owner_now now)
         n->look_ms = now.boot_ms + LOOK_MS;
         judge_slices(n, now);
         cordon_duplicates(n, now);
+        tell_refused(n, now.boot_ms, false);
     }
     node_tell(n);
     peers_file_tick(n->peers_file, n->peers, n->seen, now.boot_ms, false);
@@ -466,6 +494,7 @@ int64_t node_cluster_deadline(const struct node *n)
 
 void node_cluster_stop(struct node *n)
 {
+    tell_refused(n, 0, true);
     admitting_destroy(n->admitting);
     n->admitting = NULL;
     if (n->gossip != NULL) {

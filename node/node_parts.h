@@ -104,6 +104,8 @@ struct node {
     struct duplicate duplicate;
     struct flush flush;
     uint64_t flush_resets; /* of the stream that flush counts; 0: none yet */
+    uint64_t feed_refused; /* that were told */
+    int64_t feed_tell_ms;  /* not before */
     uint8_t feed_message[FLUSH_MESSAGE_BYTES];
 
     /* node_standing.c */

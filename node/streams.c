@@ -255,6 +255,10 @@ static void replay_done(void *user, uint64_t context, struct rpc_reply *reply)
     struct fly_error error;
 
     st->asking = false;
+    if (st->forgotten) { /* since it was asked */
+        rpc_reply_fini(reply);
+        return;
+    }
     const Fly__V1__ReplayReply *r = (const Fly__V1__ReplayReply *)reply->message;
     bool page = reply->status == FLY_OK && r->events.len > 0;
     if (reply->status != FLY_OK ||
@@ -300,6 +304,9 @@ static void put_machines(struct streams *s, struct stream *st, const Fly__V1__Ma
     }
 }
 
+/* A slice that is at work changes between any two pages, so they need not be of one moment: the
+ * picture counts as of the first page's, and the events from there on, whose values are absolute,
+ * bring every machine that changed since to what it is. */
 static void machines_done(void *user, uint64_t context, struct rpc_reply *reply)
 {
     struct streams *s = user;
@@ -307,12 +314,13 @@ static void machines_done(void *user, uint64_t context, struct rpc_reply *reply)
     const Fly__V1__MachinesReply *r = (const Fly__V1__MachinesReply *)reply->message;
 
     st->asking = false;
-    if (reply->status != FLY_OK) {
+    if (reply->status != FLY_OK || st->forgotten) {
         follow_failed(&st->follow, st->question, s->now_ms);
         st->asked_incarnation = 0;
     } else if (st->asked_incarnation != 0 &&
-               (r->incarnation != st->asked_incarnation || r->seq != st->asked_seq)) {
-        st->asked_incarnation = 0; /* it changed between two pages: from the start */
+               (r->incarnation != st->asked_incarnation || r->seq < st->asked_seq ||
+                st->question != st->follow.question)) {
+        st->asked_incarnation = 0; /* another log, or another owner's: from the start */
         follow_failed(&st->follow, st->question, s->now_ms);
     } else {
         if (st->asked_incarnation == 0) {
@@ -322,12 +330,13 @@ static void machines_done(void *user, uint64_t context, struct rpc_reply *reply)
         }
         put_machines(s, st, r);
         if (r->next == 0) {
-            catalog_snapshot_end(s->config.catalog, st->tag, r->seq);
+            uint64_t seq = st->asked_seq;
+            catalog_snapshot_end(s->config.catalog, st->tag, seq);
             st->founded_ms = r->founded_ms;
             st->asked_incarnation = 0;
-            if (follow_snapshot(&st->follow, st->question, r->incarnation, r->seq, s->now_ms)) {
-                begin_anew(st, r->incarnation, r->seq);
-                s->config.seen(s->config.user, st->tag, r->incarnation, r->seq);
+            if (follow_snapshot(&st->follow, st->question, r->incarnation, seq, s->now_ms)) {
+                begin_anew(st, r->incarnation, seq);
+                s->config.seen(s->config.user, st->tag, r->incarnation, seq);
             }
         } else if (!ask_machines(s, st, r->next, s->now_ms)) {
             st->asked_incarnation = 0;

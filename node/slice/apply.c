@@ -324,7 +324,8 @@ static enum slice_code apply_loss(struct step *t, const struct command *c)
     if (own && c->seq <= sum->seq) {
         return SLICE_REPLAYED;
     }
-    if (c->incarnation == 0 || seen > VMID_NUMBER_MAX - SLICE_LOSS_MARGIN) {
+    if (c->incarnation == 0 || c->margin < SLICE_LOSS_MARGIN || c->margin > VMID_NUMBER_MAX ||
+        seen > VMID_NUMBER_MAX - c->margin) {
         return SLICE_NO_ROOM;
     }
     if (!own) {
@@ -332,7 +333,7 @@ static enum slice_code apply_loss(struct step *t, const struct command *c)
         sum->lost[0] = c->incarnation;
     }
     sum->lost_ms = sum->slice_ms;
-    sum->seq = seen + SLICE_LOSS_MARGIN;
+    sum->seq = seen + c->margin;
     sum->vms_created = sum->seq; /* each VM had its event */
     if (now_s <= UINT32_MAX && now_s > sum->purged_mint_s) {
         sum->purged_mint_s = (uint32_t)now_s;

@@ -78,6 +78,7 @@ static void body_put(struct fly_writer *w, const struct command *c)
     case COMMAND_LOSS:
         fly_put_u64(w, c->incarnation);
         fly_put_u64(w, c->seq);
+        fly_put_u64(w, c->margin);
         break;
     case COMMAND_LAUNCH:
         key_put(w, c);
@@ -145,6 +146,7 @@ static bool body_get(struct fly_reader *r, struct command *c)
     case COMMAND_LOSS:
         c->incarnation = fly_get_u64(r);
         c->seq = fly_get_u64(r);
+        c->margin = fly_get_u64(r);
         return true;
     case COMMAND_LAUNCH:
         key_get(r, c);

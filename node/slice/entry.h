@@ -72,7 +72,8 @@ struct command {
     /* LEAD */
     uint64_t term;
     /* LOSS */
-    uint64_t seq; /* the last event that somebody saw */
+    uint64_t seq;    /* the last event that somebody saw */
+    uint64_t margin; /* to jump over beyond it */
 };
 
 /* What stands before the commands of a batch. */

@@ -21,8 +21,11 @@ enum {
     SLICE_HOLD_LIFE_MS = 3000,
 };
 
-/* What an accepted loss is jumped over by, beyond what anybody is known to have seen. */
+/* What an accepted loss is jumped over by, beyond what anybody is known to have seen: the least,
+ * and what the leader's chance adds to it, so that two losses of which nobody saw the same do not
+ * land on the same numbers. */
 #define SLICE_LOSS_MARGIN (UINT64_C(1) << 20)
+#define SLICE_LOSS_CHANCE (UINT64_C(1) << 24)
 #define SLICE_VM_MEMORY_MIN UINT64_C(1000000)        /* 1 MB */
 #define SLICE_VM_MEMORY_MAX UINT64_C(64000000000000) /* 64 TB */
 

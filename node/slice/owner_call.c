@@ -380,6 +380,7 @@ static void call_loss(struct owner *o, const struct owner_call *c)
 
     loss.incarnation = c->incarnation;
     loss.seq = c->seq;
+    loss.margin = SLICE_LOSS_MARGIN + fly_rng_below(&o->rng, SLICE_LOSS_CHANCE);
     (void)owner_propose(o, c, &loss, NULL);
 }
 

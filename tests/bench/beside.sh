@@ -51,9 +51,21 @@ serf_plug() {
 
 serf_start() {
     setsid nsenter --net="/run/netns/$serf_prefix$1" "$serf_bin" agent -node="s$1" \
-        -bind="10.75.0.$1:7946" -profile=lan -encrypt="$serf_key" -log-level=warn \
-        -retry-join=10.75.0.1 -retry-interval=1s </dev/null >>"$tmp/serf.$1" 2>&1 &
+        -bind="10.75.0.$1:7946" -profile=lan -encrypt="$serf_key" -log-level=info \
+        -retry-join=10.75.0.1 -retry-join=10.75.0.2 -retry-interval=1s </dev/null \
+        > >(serf_stamp >>"$tmp/serf.$1") 2>&1 &
     serf_pids[$1]=$!
+    disown "$!" # bash says nothing when it is killed
+}
+
+serf_gone() { ! process_mark "${serf_pids[$1]}" >/dev/null; }
+
+# its own log knows whole seconds only: each line gets the time in ms when it came
+serf_stamp() {
+    local line
+    while read -r line; do
+        printf '%s %s\n' "${EPOCHREALTIME%???}" "$line"
+    done | sed -u 's/\.//'
 }
 
 # serf_sees I STATE - how many members agent I says are so
@@ -83,10 +95,7 @@ serf_up() {
 
 serf_end() {
     local code=$? name
-    if [ "${#serf_pids[@]}" -gt 0 ]; then
-        kill -KILL "${serf_pids[@]}"
-        wait "${serf_pids[@]}"
-    fi 2>/dev/null
+    [ "${#serf_pids[@]}" -eq 0 ] || kill -KILL "${serf_pids[@]}" 2>/dev/null
     for name in /run/netns/"$serf_prefix"*; do
         [ ! -e "$name" ] || ip netns del "${name##*/}"
     done

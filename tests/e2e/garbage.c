@@ -176,6 +176,24 @@ static bool say_hello(struct talker *t, int fd, const char *token)
     return say_frame(t, fd, (struct frame_header){.type = FRAME_HELLO}, NULL, packed, size);
 }
 
+/* As a node would, with a credential and a proof of chance. */
+static bool say_node_hello(struct talker *t, int fd)
+{
+    Fly__V1__Hello hello = FLY__V1__HELLO__INIT;
+    uint8_t credential[512];
+    uint8_t proof[96];
+    uint8_t packed[1024];
+
+    fly_rng_fill(&t->rng, credential, sizeof credential);
+    fly_rng_fill(&t->rng, proof, sizeof proof);
+    credential[0] = fly_rng_chance(&t->rng, 500) ? 1 : credential[0]; /* a version, perhaps */
+    hello.agent = (char *)(uintptr_t) "garbage";
+    hello.credential = (ProtobufCBinaryData){1 + below(t, sizeof credential), credential};
+    hello.proof = (ProtobufCBinaryData){fly_rng_chance(&t->rng, 700) ? 64 : below(t, 96), proof};
+    size_t size = fly__v1__hello__pack(&hello, packed);
+    return say_frame(t, fd, (struct frame_header){.type = FRAME_HELLO}, NULL, packed, size);
+}
+
 /* The answer to HELLO. */
 static bool hear_hello(struct talker *t, int fd)
 {
@@ -247,6 +265,12 @@ static void talk_false_hello(struct talker *t, int fd)
     char token[2048];
     size_t size = below(t, sizeof token);
 
+    if (fly_rng_chance(&t->rng, 300)) {
+        if (say_preface(t, fd) && say_node_hello(t, fd) && !hear_hello(t, fd)) {
+            count(&t->garbage->counters.hellos_refused, 1);
+        }
+        return;
+    }
     if (fly_rng_chance(&t->rng, 500)) { /* a good one with a wrong letter */
         (void)fly_copy_string(token, sizeof token, t->garbage->token);
         size = strlen(token);
@@ -378,10 +402,8 @@ static bool call_watch(struct talker *t, int fd)
 
 static bool call_bytes(struct talker *t, int fd)
 {
-    static const struct rpc_method *const methods[] = {
-        &rpc_edge_regions, &rpc_edge_list, &rpc_edge_status, &rpc_edge_destroy, &rpc_health_check};
     size_t size = fly_rng_chance(&t->rng, 50) ? 900000 : below(t, 600);
-    uint32_t method = rpc_method_hash(methods[below(t, FLY_ARRAY_COUNT(methods))]->name);
+    uint32_t method = rpc_method_hash(rpc_methods[below(t, rpc_method_count)]->name);
 
     if (fly_rng_chance(&t->rng, 300)) {
         method = (uint32_t)fly_rng_next(&t->rng);

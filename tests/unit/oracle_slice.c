@@ -467,8 +467,8 @@ static enum slice_code loss(struct oracle *o, const struct command *c, int64_t w
         }
     }
     seen = c->seq > seen ? c->seq : seen;
-    if (c->incarnation == 0 || seen + SLICE_LOSS_MARGIN > VMID_NUMBER_MAX ||
-        c->seq > VMID_NUMBER_MAX) {
+    if (c->incarnation == 0 || seen + c->margin > VMID_NUMBER_MAX ||
+        c->margin < SLICE_LOSS_MARGIN || c->margin > VMID_NUMBER_MAX || c->seq > VMID_NUMBER_MAX) {
         return SLICE_NO_ROOM;
     }
     if (c->incarnation != o->totals.incarnation) {
@@ -478,7 +478,7 @@ static enum slice_code loss(struct oracle *o, const struct command *c, int64_t w
         o->totals.lost[0] = c->incarnation;
     }
     o->totals.lost_ms = o->totals.slice_ms;
-    o->totals.seq = seen + SLICE_LOSS_MARGIN;
+    o->totals.seq = seen + c->margin;
     o->totals.vms_created = o->totals.seq;
     if (wall_s > 0 && wall_s <= UINT32_MAX && wall_s > o->totals.purged_mint_s) {
         o->totals.purged_mint_s = (uint32_t)wall_s;

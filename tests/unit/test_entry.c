@@ -54,6 +54,7 @@ static struct command some_command(enum command_type type)
     case COMMAND_LOSS:
         c.incarnation = 77;
         c.seq = 812;
+        c.margin = 99;
         return c;
     case COMMAND_DESTROY:
         c.vm = 1234567;

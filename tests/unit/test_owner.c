@@ -823,14 +823,15 @@ static void test_numbers_after_a_loss(void **unused)
     play(&s, &(struct step){.op = LOG});
     assert_int_equal(s.answers['l'].code, OWNER_DONE_OK);
     owner_events_range(s.owner, &first, &last);
-    assert_int_equal(last, 812 + SLICE_LOSS_MARGIN);
+    const uint64_t jump = last;
+    assert_in_range(jump, 812 + SLICE_LOSS_MARGIN, 812 + SLICE_LOSS_MARGIN + SLICE_LOSS_CHANCE);
     assert_true(first > last); /* whoever asks for what follows 812 learns that it is gone */
     play(&s, &(struct step)CALL(OPEN, HASHED, .commit = true, .as = 'b'));
     play(&s, &(struct step){.op = LOG});
-    assert_int_equal(s.answers['b'].vm.number, 812 + SLICE_LOSS_MARGIN + 1);
+    assert_int_equal(s.answers['b'].vm.number, jump + 1);
     for (int round = 0; round < 2; round++) {
         owner_events_range(s.owner, &first, &last);
-        assert_int_equal(first, 812 + SLICE_LOSS_MARGIN + 1);
+        assert_int_equal(first, jump + 1);
         assert_int_equal(last, first);
         assert_true(owner_event(s.owner, last, &e));
         assert_int_equal(e.vm, s.answers['b'].vm_id);

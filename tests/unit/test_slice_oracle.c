@@ -166,6 +166,10 @@ static void random_command(struct duel *d, struct command *c)
     if (c->type == COMMAND_LOSS) {
         c->incarnation = below(d, 2) == 0 ? 77 : below(d, 8);
         c->seq = d->oracle->totals.seq + below(d, 20) - 3;
+        c->margin = SLICE_LOSS_MARGIN + below(d, 99) - (below(d, 20) == 0);
+        if (below(d, 30) == 0) {
+            c->margin = UINT64_MAX >> below(d, 40);
+        }
         if (below(d, 30) == 0) {
             c->seq = UINT64_MAX >> below(d, 40);
         }
