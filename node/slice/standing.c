@@ -295,7 +295,8 @@ void standing_accept(struct standing *s, const struct standing_loss *loss, int64
     }
     for (uint32_t i = 0; i < s->member_count; i++) {
         struct standing_member *m = &s->members[i];
-        m->ask = m->ask == STANDING_ANSWERED ? STANDING_NOT_ASKED : m->ask;
+        m->ask = m->ask == STANDING_ASKING ? STANDING_ASKING : STANDING_NOT_ASKED;
+        m->pause_ms = 0; /* who was out of reach for long is asked soon, too */
     }
     s->log.fresh = false;
     wait(s, now_ms);
