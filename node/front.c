@@ -68,6 +68,7 @@ struct front *front_create(const struct front_config *config)
         .tag = config->tag,
         .directory = config->directory,
         .links = config->links,
+        .seen = config->seen,
         .hooks = {.answer = routed_answer, .not_sent = routed_not_sent, .lost = routed_lost},
         .user = f};
     uint64_t seed = 0;

@@ -34,6 +34,7 @@ struct front_config {
     struct directory *directory;
     struct streams *streams;
     struct links *links;     /* NULL: no other nodes (dev) */
+    const struct seen *seen; /* which slices were declared lost */
     struct gate_config gate; /* copied */
 };
 

@@ -415,6 +415,7 @@ static void begin_close(struct node *n)
 {
     n->phase = CLOSING;
     front_abandon(n->front, read_clocks());
+    node_forget_abandon(n);
     if (n->links != NULL) {
         links_close(n->links);
     }
@@ -444,6 +445,7 @@ static void drop_loss_word(struct node *n)
 static void node_free(struct node *n)
 {
     drop_loss_word(n);
+    node_forget_fini(n);
     front_destroy(n->front);
     streams_destroy(n->streams);
     links_destroy(n->links);

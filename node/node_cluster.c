@@ -468,6 +468,7 @@ void node_cluster_turn(struct node *n, struct owner_now now)
     }
     streams_tick(n->streams, now.boot_ms);
     publish(n, now.boot_ms);
+    node_forget_turn(n, now.boot_ms);
     if (now.boot_ms >= n->look_ms) {
         n->look_ms = now.boot_ms + LOOK_MS;
         judge_slices(n, now);
@@ -489,6 +490,8 @@ int64_t node_cluster_deadline(const struct node *n)
         int64_t flush_ms = flush_deadline(&n->flush);
         due_ms = flush_ms < due_ms ? flush_ms : due_ms;
     }
+    int64_t forget_ms = node_forget_deadline(n);
+    due_ms = forget_ms < due_ms ? forget_ms : due_ms;
     return n->look_ms < due_ms ? n->look_ms : due_ms;
 }
 

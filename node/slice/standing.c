@@ -266,6 +266,11 @@ bool standing_warned(const struct standing *s)
     return s->warned;
 }
 
+bool standing_forgotten(const struct standing *s)
+{
+    return s->forgotten;
+}
+
 bool standing_loss(const struct standing *s, struct standing_loss *out)
 {
     if (s->state != STANDING_QUARANTINED || s->forgotten || s->loss_count == 0) {
