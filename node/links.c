@@ -237,6 +237,7 @@ static void link_failed(struct links *l, struct link *k, const struct fly_error 
                         int64_t now_ms)
 {
     bool was_open = k->state == LINK_OPEN;
+    bool first = was_open || k->pause_ms == 0; /* what goes on failing is not told again */
 
     link_drop(k);
     k->pause_ms = was_open || k->pause_ms == 0          ? LINK_PAUSE_MS
@@ -244,7 +245,9 @@ static void link_failed(struct links *l, struct link *k, const struct fly_error 
                                                         : LINK_PAUSE_MAX_MS;
     k->retry_ms = now_ms + k->pause_ms;
     if (!l->closing) {
-        fly_log_info("link.down", F_STR("url", k->url), F_STR("reason", error->text));
+        if (first) {
+            fly_log_info("link.down", F_STR("url", k->url), F_STR("reason", error->text));
+        }
         l->config.down(l->config.user, &k->id);
     }
 }
