@@ -129,6 +129,9 @@ static void step_phase(struct node *n, struct owner_now now)
 {
     bool may_speak = node_standing_turn(n, now);
 
+    if (n->run == NULL) {
+        front_open(n->front); /* `dev` is all the cluster there is */
+    }
     if (may_speak && !n->inventory_applied && !n->reconcile.active && host_owner(n->host) != NULL) {
         reconcile_begin(&n->reconcile, &n->inventory, n->host);
         n->reconcile.keep_cordons = n->run != NULL;

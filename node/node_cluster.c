@@ -315,6 +315,7 @@ void node_members(struct node *n, struct owner_now now)
 {
     static struct gossip_member fresh[DIRECTORY_MEMBERS_MAX];
 
+    bool settled = atomic_load(&n->settled); /* before the look that tells what was settled */
     atomic_store(&n->members_posted, false);
     uint32_t count = gossip_thread_members(n->gossip, fresh, DIRECTORY_MEMBERS_MAX);
     count = count < DIRECTORY_MEMBERS_MAX ? count : DIRECTORY_MEMBERS_MAX;
@@ -328,6 +329,9 @@ void node_members(struct node *n, struct owner_now now)
     links_update(n->links, &n->directory);
     streams_update(n->streams, now.boot_ms);
     node_standing_members(n, now);
+    if (settled) {
+        front_open(n->front);
+    }
     n->look_ms = now.boot_ms;
 }
 
