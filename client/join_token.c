@@ -152,6 +152,7 @@ static enum fly_status call_admitting(struct command *command, const struct rpc_
         if (session_call(&session, method, request, command->timeout_ms, &other, &other_failure) ==
             FLY_OK) {
             status = FLY_OK;
+            rpc_reply_fini(reply);
             rpc_reply_move(reply, &other);
         } else if (other_failure.connected) { /* it knows better than who admits nobody */
             status = other_failure.status;

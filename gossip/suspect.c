@@ -199,7 +199,8 @@ void swim_suspect_receive(struct gossip *g, struct swim_arrival *a,
 
 /* --- the verdict --- */
 
-/* Two accusers; or we alone, when nobody is left who could be the second. */
+/* Two accusers; or we alone, when nobody is left who could be the second, or who still could after
+ * a long time would have: others may have forgotten a member that we remember. */
 static bool enough(const struct gossip *g, const struct swim_member *m, uint32_t heard,
                    enum packet_evidence least)
 {
@@ -214,7 +215,8 @@ static bool enough(const struct gossip *g, const struct swim_member *m, uint32_t
             ours |= node_id_equal(&said->accuser, self);
         }
     }
-    return witnesses >= 2 || (ours && heard == 0);
+    bool long_silent = g->now.ms - m->suspected_ms >= g->timing.there_max_ms;
+    return witnesses >= 2 || (ours && (heard == 0 || long_silent));
 }
 
 /* max - (max - min) · ln(witnesses) / ln(4), and by the logarithm of members past a hundred. */

@@ -104,6 +104,7 @@ static const struct access table[] = {
     {.method = &rpc_slice_machines, .roles = NODE_ROLE_EDGE | NODE_ROLE_PEER | NODE_ROLE_DASH},
     {.method = &rpc_slice_list, .roles = NODE_ROLE_EDGE | NODE_ROLE_DASH},
     {.method = &rpc_slice_seen, .roles = NODE_ROLE_PEER},
+    {.method = &rpc_slice_forget, .roles = NODE_ROLE_ALL}, /* the word speaks for itself */
 };
 
 static const struct access *access_of(const struct rpc_method *method)

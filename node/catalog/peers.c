@@ -13,6 +13,8 @@ struct peers {
     uint32_t count;
     struct index by_id;
     struct peers_member members[PEERS_MEMBERS_MAX];
+    uint32_t word_count;
+    struct peers_word words[PEERS_WORDS_MAX];
 };
 
 static size_t head_size(void)
@@ -111,6 +113,53 @@ const struct peers_member *peers_at(const struct peers *p, uint32_t i)
 {
     FLY_CHECK(i < p->count);
     return &p->members[i];
+}
+
+const struct peers_word *peers_word(const struct peers *p, uint32_t tag)
+{
+    for (uint32_t i = 0; i < p->word_count; i++) {
+        if (p->words[i].tag == tag) {
+            return &p->words[i];
+        }
+    }
+    return NULL;
+}
+
+bool peers_keep_word(struct peers *p, uint32_t tag, const uint8_t *bytes, size_t size)
+{
+    if (peers_word(p, tag) != NULL) {
+        return true;
+    }
+    if (p->word_count == PEERS_WORDS_MAX || size == 0 || size > PEERS_WORD_SIZE_MAX) {
+        return false;
+    }
+    struct peers_word *w = &p->words[p->word_count++];
+    w->tag = tag;
+    w->size = size;
+    memcpy(w->bytes, bytes, size);
+    p->version++;
+    return true;
+}
+
+uint32_t peers_word_count(const struct peers *p)
+{
+    return p->word_count;
+}
+
+const struct peers_word *peers_word_at(const struct peers *p, uint32_t i)
+{
+    FLY_CHECK(i < p->word_count);
+    return &p->words[i];
+}
+
+void peers_clear(struct peers *p)
+{
+    while (p->count > 0) {
+        const struct node_id id = p->members[p->count - 1].id;
+        peers_drop(p, &id);
+    }
+    p->version += p->word_count > 0;
+    p->word_count = 0;
 }
 
 uint64_t peers_version(const struct peers *p)

@@ -9,7 +9,12 @@
 #include "proto/base/bytes.h"
 #include "proto/base/id.h"
 
-enum { LINE_SIZE_MAX = 256, WORDS_MAX = 6, SUM_LINE_SIZE = 21, TAG_MAX = 0xffffff };
+enum {
+    LINE_SIZE_MAX = 2 * PEERS_WORD_SIZE_MAX + 32,
+    WORDS_MAX = 6,
+    SUM_LINE_SIZE = 21,
+    TAG_MAX = 0xffffff,
+};
 
 static const char head[] = "flylight-peers 1\n";
 static const uint8_t v4_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
@@ -83,6 +88,12 @@ size_t peers_encode(const struct peers *p, const struct seen *s, char *out, size
                 (unsigned long long)slice->logs[k].seq);
         }
         put(&t, "\n");
+    }
+    for (uint32_t i = 0; i < peers_word_count(p); i++) {
+        const struct peers_word *w = peers_word_at(p, i);
+        char hex[2 * PEERS_WORD_SIZE_MAX + 1];
+        fly_hex_encode(w->bytes, w->size, hex);
+        put(&t, "forgotten %06x %s\n", w->tag, hex);
     }
     put(&t, "sum %016llx\n", (unsigned long long)sum_of(out, t.size));
     return t.failed ? 0 : t.size;
@@ -282,13 +293,20 @@ static bool sum_right(const char *text, size_t size)
            sum == sum_of(text, size - SUM_LINE_SIZE);
 }
 
-static void empty(struct peers *p, struct seen *s)
+static bool take_word(const struct line *line, struct peers *p)
 {
-    while (peers_count(p) > 0) {
-        struct node_id id = peers_at(p, 0)->id;
-        peers_drop(p, &id);
+    uint8_t bytes[PEERS_WORD_SIZE_MAX];
+    uint64_t tag = 0;
+
+    if (line->word_count != 3 || strlen(line->words[1]) != 6 ||
+        !take_hex(line->words[1], 6, &tag) || tag == 0 || peers_word(p, (uint32_t)tag) != NULL) {
+        return false;
     }
-    seen_clear(s);
+    size_t digits = strlen(line->words[2]);
+    return digits % 2 == 0 && digits <= 2 * sizeof bytes &&
+           strspn(line->words[2], "0123456789abcdef") == digits &&
+           fly_hex_decode(line->words[2], digits, bytes, digits / 2) &&
+           peers_keep_word(p, (uint32_t)tag, bytes, digits / 2);
 }
 
 enum fly_status peers_decode(const char *text, size_t size, struct peers *p, struct seen *s,
@@ -310,11 +328,13 @@ enum fly_status peers_decode(const char *text, size_t size, struct peers *p, str
         bool good = take_line(&at, end, &line);
         number++;
         good = good && ((strcmp(line.words[0], "member") == 0 && take_member(&line, p)) ||
-                        (strcmp(line.words[0], "slice") == 0 && take_slice(&line, s)));
+                        (strcmp(line.words[0], "slice") == 0 && take_slice(&line, s)) ||
+                        (strcmp(line.words[0], "forgotten") == 0 && take_word(&line, p)));
         if (!good) {
-            empty(p, s);
+            peers_clear(p);
+            seen_clear(s);
             return fly_error_set(error, FLY_INVALID_ARGUMENT,
-                                 "line %u is neither a member nor a slice, or is there twice",
+                                 "line %u is neither a member, a slice nor a word, or is there twice",
                                  number);
         }
     }

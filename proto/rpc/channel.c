@@ -199,6 +199,8 @@ static void release(struct rpc_job *job)
     struct rpc_channel *channel = FLY_CONTAINER(job, struct rpc_channel, release_job);
     bool connected = channel->link.transport != NULL;
 
+    channel->released =
+        true; /* the link's reference goes below: a timer that fires later is late */
     if (connected) {
         rpc_link_lock(&channel->link);
         FLY_CHECK(channel->streams == 0);

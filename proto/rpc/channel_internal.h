@@ -60,6 +60,7 @@ struct rpc_channel {
     bool closed;
     bool closing; /* by its owner */
     bool going_away;
+    bool released; /* the timer thread's: its timer touches the connection no more */
 
     atomic_uint references;
     atomic_int phase; /* enum channel_phase; left once, by whoever tells `opened` */

@@ -191,6 +191,9 @@ static void on_timer(void *user)
 {
     struct rpc_channel *channel = user;
 
+    if (channel->released) {
+        return;
+    }
     switch ((enum channel_phase)atomic_load(&channel->phase)) {
     case CHANNEL_OPENING:
         if (fly_clock_boot_ms() < channel->open_deadline_ms) {

@@ -44,6 +44,7 @@ extern const struct rpc_method rpc_slice_replay;
 extern const struct rpc_method rpc_slice_machines;
 extern const struct rpc_method rpc_slice_list;
 extern const struct rpc_method rpc_slice_seen;
+extern const struct rpc_method rpc_slice_forget;
 extern const struct rpc_method rpc_admin_members;
 extern const struct rpc_method rpc_admin_slices;
 extern const struct rpc_method rpc_admin_forget_slice;

@@ -41,6 +41,8 @@ METHOD(rpc_slice_list, "Slice/List", fly__v1__slice_list_request__descriptor,
        fly__v1__slice_list_reply__descriptor, 0);
 METHOD(rpc_slice_seen, "Slice/Seen", fly__v1__seen_request__descriptor,
        fly__v1__seen_reply__descriptor, 0);
+METHOD(rpc_slice_forget, "Slice/Forget", fly__v1__forget_request__descriptor,
+       fly__v1__forget_reply__descriptor, 0);
 METHOD(rpc_admin_members, "Admin/Members", fly__v1__members_request__descriptor,
        fly__v1__members_reply__descriptor, 0);
 METHOD(rpc_admin_slices, "Admin/Slices", fly__v1__slices_request__descriptor,
@@ -77,6 +79,7 @@ const struct rpc_method *const rpc_methods[] = {
     &rpc_slice_machines,
     &rpc_slice_list,
     &rpc_slice_seen,
+    &rpc_slice_forget,
     &rpc_admin_members,
     &rpc_admin_slices,
     &rpc_admin_forget_slice,

@@ -6,7 +6,8 @@
 #
 # Over network namespaces with cuts where they are possible, else over processes on loopback
 # without (--loopback asks for that). CHAOS_LAUNCHES (default 1000), CHAOS_CLIENTS (8),
-# CHAOS_FAULTS (6), CHAOS_SEED (repeats the choices, not the interleaving); --long: 20,000 launches,
+# CHAOS_FAULTS (6), CHAOS_KINDS ("kill stop cut isolate between"), CHAOS_SEED (repeats the choices,
+# not the interleaving); --long: 20,000 launches,
 # 16 clients, 40 faults.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -104,6 +105,8 @@ else
     heal() { :; }
     kinds=(kill kill stop between)
 fi
+
+[ -z "${CHAOS_KINDS:-}" ] || read -r -a kinds <<<"$CHAOS_KINDS"
 
 # --- faults ---
 

@@ -44,7 +44,8 @@ declare -A scope_of=([Edge/Regions]=regions [Edge/Launch]=launch [Edge/Cancel]=l
     [Admin/ForgetSlice]=admin [Admin/CreateJoinToken]=admin [Admin/ListJoinTokens]=admin
     [Admin/RevokeJoinToken]=admin)
 declare -A roles_of=([Slice/Present]=edge [Slice/Call]="edge peer" [Slice/Replay]="edge peer dash"
-    [Slice/Machines]="edge peer dash" [Slice/List]="edge dash" [Slice/Seen]=peer)
+    [Slice/Machines]="edge peer dash" [Slice/List]="edge dash" [Slice/Seen]=peer
+    [Slice/Forget]="edge peer dash")
 
 step "a cluster, and another"
 cluster_init p1 --region SIN --roles-for-join peer,edge,dash,admit

@@ -1,10 +1,12 @@
 /*
  * sim_gossip - gossip machines on a simulated LAN.
  *
- *   sim_gossip [--scenario NAME] [--seed S] [--seeds N] [--twice] [--verbose] [--list]
+ *   sim_gossip [--scenario NAME] [--seed S] [--seeds N] [--twice] [--first] [--verbose]
+ *              [--list]
  *
  * Every scenario (or one) over N seeds from S on. A failure prints what was wrong and the line that
  * repeats it, and ends with 1. --twice: each run again, and both must do the same to the bit.
+ * --first: the first failure is the last run.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +21,7 @@ struct options {
     uint64_t seed;
     uint64_t seeds;
     bool twice;
+    bool first;
     bool verbose;
     bool list;
 };
@@ -73,7 +76,7 @@ static bool run_all(const struct options *o, const struct scenario *s, size_t co
 {
     bool good = true;
 
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && (good || !o->first); i++) {
         if (o->list) {
             printf("%-16s %s\n", s[i].name, s[i].what);
         } else if (o->scenario == NULL || strcmp(o->scenario, s[i].name) == 0) {
@@ -89,6 +92,8 @@ static bool parse(int argc, char **argv, struct options *o)
         bool more = i + 1 < argc;
         if (strcmp(argv[i], "--twice") == 0) {
             o->twice = true;
+        } else if (strcmp(argv[i], "--first") == 0) {
+            o->first = true;
         } else if (strcmp(argv[i], "--verbose") == 0) {
             o->verbose = true;
         } else if (strcmp(argv[i], "--list") == 0) {
@@ -113,13 +118,15 @@ int main(int argc, char **argv)
 
     if (sodium_init() < 0 || !parse(argc, argv, &o)) {
         fprintf(stderr, "usage: sim_gossip [--scenario NAME] [--seed S] [--seeds N] [--twice] "
-                        "[--verbose] [--list]\n");
+                        "[--first] [--verbose] [--list]\n");
         return 64;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
     bool good = run_all(&o, scenarios_life, scenarios_life_count, &totals);
-    good &= run_all(&o, scenarios_fault, scenarios_fault_count, &totals);
-    good &= run_all(&o, scenarios_hostile, scenarios_hostile_count, &totals);
+    good =
+        (good || !o.first) && run_all(&o, scenarios_fault, scenarios_fault_count, &totals) && good;
+    good = (good || !o.first) && run_all(&o, scenarios_hostile, scenarios_hostile_count, &totals) &&
+           good;
     if (o.list) {
         return 0;
     }

@@ -116,7 +116,8 @@ static bool witness(struct world *w)
     return expect_only_buried(w, n, -1, -1) && expect_quiet(w);
 }
 
-/* Everybody but one is silent for a moment, and the thief speaks: still one witness only. */
+/* One who hears the victim only through helpers and probes, and the thief loudly: still one witness
+ * only. */
 static bool witness_silent(struct world *w)
 {
     int n = 5;
@@ -125,6 +126,7 @@ static bool witness_silent(struct world *w)
         return false;
     }
     w->records_lost = true; /* the victim hears of it by probes only */
+    world_cut(w, 0, 1, true);
     for (int turn = 0; turn < 50; turn++) {
         accuse(w, 2, 0, n);
         world_run(w, 400);

@@ -103,8 +103,12 @@ static bool crash(struct world *w)
     }
     world_run(w, (int64_t)fly_rng_below(&w->rng, 1000));
     world_kill(w, victim);
+    uint64_t packets = w->packets;
     EXPECT(w, !is_dead(w, victim), "dead before anybody could know");
     EXPECT(w, world_run_until(w, 5000, is_dead, victim), "killed, and not dead for all of %d", n);
+    packets = w->packets - packets;
+    EXPECT(w, packets < 60 * (unsigned)n, "%llu packets for one death among %d",
+           (unsigned long long)packets, n);
     return expect_only_suspected(w, n, victim, -1) && expect_quiet(w);
 }
 
@@ -210,6 +214,26 @@ static bool stall(struct world *w)
     return expect_only_suspected(w, n, 0, -1) && expect_quiet(w);
 }
 
+/* A process that gets a tenth of a second in each, and sees its packets late. */
+static bool limping(struct world *w)
+{
+    int n = 3 + (int)(w->seed % 14);
+
+    w->delay_min_ms = 20;
+    w->delay_max_ms = 60;
+    if (!world_mesh(w, n)) {
+        return false;
+    }
+    for (int turn = 0; turn < 30; turn++) {
+        world_freeze(w, 0);
+        world_run(w, 600 + (int64_t)fly_rng_below(&w->rng, 600));
+        world_thaw(w, 0);
+        world_run(w, 100);
+    }
+    EXPECT(w, world_run_until(w, 3000, world_is_one, 0), "runs again, and is not seen alive");
+    return expect_only_suspected(w, n, 0, -1) && expect_quiet(w);
+}
+
 static bool leave(struct world *w)
 {
     int n = 2 + (int)(w->seed % 15);
@@ -303,10 +327,9 @@ static bool reap(struct world *w)
     if (!world_mesh(w, 8)) {
         return false;
     }
+    world_freeze(w, 5); /* does not hear of it, and keeps the old claim */
     world_kill(w, 3);
     EXPECT(w, world_run_until(w, 5000, is_dead, 3), "not dead");
-    /* One that does not hear of it and keeps the old claim. */
-    world_freeze(w, 5);
     world_run(w, 90000);
     EXPECT(w, world_view(w, 0, 3) == 0, "not forgotten");
     world_thaw(w, 5);
@@ -317,6 +340,9 @@ static bool reap(struct world *w)
                    p);
         }
     }
+    world_run(w, 50000);
+    EXPECT(w, world_view(w, 5, 3) == GOSSIP_DEAD || world_view(w, 5, 3) == 0,
+           "the one who slept waits for ever");
     world_restart(w, 3, 0);
     EXPECT(w, world_run_until(w, 1500, world_is_one, 0), "cannot come back after that");
     return expect_quiet(w);
@@ -334,6 +360,7 @@ const struct scenario scenarios_life[] = {
     {"stopped-long", "acceptance 4: a host that acknowledges: stopped for up to 60 s",
      stopped_long},
     {"stall", "31: who stood still accuses nobody", stall},
+    {"limping", "31: who gets little time accuses nobody", limping},
     {"leave", "19: left is not failed; then silence; then back", leave},
     {"elsewhere", "21: restart, same or new address, no hole and no twin", elsewhere},
     {"forgotten", "11: lower generations after lost state", forgotten},

@@ -213,7 +213,10 @@ static void on_call(void *user, struct rpc_call *call)
     const struct rpc_method *method = rpc_call_method(call);
 
     (void)user;
-    if (edge.deny) {
+    (void)pthread_mutex_lock(&edge.lock);
+    bool denied = edge.deny;
+    (void)pthread_mutex_unlock(&edge.lock);
+    if (denied) {
         deny(call);
     } else if (method == &rpc_admin_members) {
         answer_members(call);
@@ -255,7 +258,9 @@ static int start(void **state)
     struct fly_error error = {0};
 
     (void)state;
+    (void)pthread_mutex_lock(&edge.lock);
     edge.deny = false;
+    (void)pthread_mutex_unlock(&edge.lock);
     return rpc_server_create(&edge.server,
                              &(struct rpc_server_config){.urls = &url,
                                                          .url_count = 1,
@@ -355,21 +360,29 @@ static void test_slices(void **state)
 static void test_forget(void **state)
 {
     (void)state;
+    (void)pthread_mutex_lock(&edge.lock);
     edge.forgotten[0] = '\0';
+    (void)pthread_mutex_unlock(&edge.lock);
     expect(64, "flyrpc slice forget ffeedd </dev/null");
     expect_text("--yes");
     expect(64, "flyrpc slice forget FFEEDD --yes");
+    (void)pthread_mutex_lock(&edge.lock);
     assert_string_equal(edge.forgotten, "");
+    (void)pthread_mutex_unlock(&edge.lock);
     expect(0, "flyrpc slice forget ffeedd --yes");
     expect_text("forgotten  slice ffeedd");
     (void)pthread_mutex_lock(&edge.lock);
     assert_string_equal(edge.forgotten, "ffeedd");
     (void)pthread_mutex_unlock(&edge.lock);
     /* a person types it; script(1) gives the program a terminal */
+    (void)pthread_mutex_lock(&edge.lock);
     edge.forgotten[0] = '\0';
+    (void)pthread_mutex_unlock(&edge.lock);
     expect(1, "echo no | script -qec \"flyrpc slice forget ffeedd\" /dev/null");
     expect_text("nothing was done");
+    (void)pthread_mutex_lock(&edge.lock);
     assert_string_equal(edge.forgotten, "");
+    (void)pthread_mutex_unlock(&edge.lock);
     expect(0, "echo ffeedd | script -qec \"flyrpc slice forget ffeedd\" /dev/null");
     (void)pthread_mutex_lock(&edge.lock);
     assert_string_equal(edge.forgotten, "ffeedd");
@@ -383,25 +396,33 @@ static void test_join_tokens(void **state)
                                         "--uses 1001",  "--uses 1x",         "--life 5"};
 
     (void)state;
+    (void)pthread_mutex_lock(&edge.lock);
     edge.created = 0;
+    (void)pthread_mutex_unlock(&edge.lock);
     for (size_t i = 0; i < FLY_ARRAY_COUNT(wrong); i++) {
         char command[128];
         (void)snprintf(command, sizeof command, "flyrpc join-token create %s", wrong[i]);
         expect(64, command);
     }
+    (void)pthread_mutex_lock(&edge.lock);
     assert_int_equal(edge.created, 0);
+    (void)pthread_mutex_unlock(&edge.lock);
     expect(0, "flyrpc join-token create 2>/dev/null");
     assert_string_equal(output, "flyj1.secret\n");
+    (void)pthread_mutex_lock(&edge.lock);
     assert_int_equal(edge.life_s, 3600);
     assert_int_equal(edge.uses, 1);
     assert_string_equal(edge.roles, "peer+edge+");
+    (void)pthread_mutex_unlock(&edge.lock);
     expect(0, "flyrpc join-token create --roles dash --life 10m --uses 3 --json");
     json_t *root = json();
     assert_string_equal(json_string_value(json_object_get(root, "token")), "flyj1.secret");
     json_decref(root);
+    (void)pthread_mutex_lock(&edge.lock);
     assert_int_equal(edge.life_s, 600);
     assert_int_equal(edge.uses, 3);
     assert_string_equal(edge.roles, "dash+");
+    (void)pthread_mutex_unlock(&edge.lock);
 
     expect(0, "flyrpc join-token list");
     expect_narrow();
@@ -420,7 +441,9 @@ static void test_denied(void **state)
         "join-token create", "join-token list", "join-token revoke c0"};
 
     (void)state;
+    (void)pthread_mutex_lock(&edge.lock);
     edge.deny = true;
+    (void)pthread_mutex_unlock(&edge.lock);
     for (size_t i = 0; i < FLY_ARRAY_COUNT(commands); i++) {
         char command[128];
         (void)snprintf(command, sizeof command, "flyrpc %s", commands[i]);

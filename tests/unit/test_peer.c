@@ -47,6 +47,8 @@ static const struct {
     {"fly.v1.Slice/Machines", false, 0, NODE_ROLE_EDGE | NODE_ROLE_PEER | NODE_ROLE_DASH},
     {"fly.v1.Slice/List", false, 0, NODE_ROLE_EDGE | NODE_ROLE_DASH},
     {"fly.v1.Slice/Seen", false, 0, NODE_ROLE_PEER},
+    {"fly.v1.Slice/Forget", false, 0,
+     NODE_ROLE_PEER | NODE_ROLE_EDGE | NODE_ROLE_DASH | NODE_ROLE_ADMIT},
 };
 
 static struct gate *gate_make(void)
