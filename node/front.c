@@ -122,7 +122,8 @@ bool front_idle(const struct front *f)
 
 int64_t front_deadline(const struct front *f)
 {
-    bool sweeps = f->host != NULL && host_owner(f->host) != NULL && !f->stopping;
+    struct owner *owner = f->host != NULL ? host_owner(f->host) : NULL;
+    bool sweeps = owner != NULL && owner_quarantined(owner) == NULL && !f->stopping;
     int64_t sweep_ms = sweeps ? sweep_deadline(&f->sweep) : INT64_MAX;
     int64_t due_ms = sweep_ms < f->next_due_ms ? sweep_ms : f->next_due_ms;
 
