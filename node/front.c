@@ -68,6 +68,7 @@ struct front *front_create(const struct front_config *config)
         .tag = config->tag,
         .directory = config->directory,
         .links = config->links,
+        .seen = config->seen,
         .hooks = {.answer = routed_answer, .not_sent = routed_not_sent, .lost = routed_lost},
         .user = f};
     uint64_t seed = 0;
@@ -121,7 +122,8 @@ bool front_idle(const struct front *f)
 
 int64_t front_deadline(const struct front *f)
 {
-    bool sweeps = f->host != NULL && host_owner(f->host) != NULL && !f->stopping;
+    struct owner *owner = f->host != NULL ? host_owner(f->host) : NULL;
+    bool sweeps = owner != NULL && owner_quarantined(owner) == NULL && !f->stopping;
     int64_t sweep_ms = sweeps ? sweep_deadline(&f->sweep) : INT64_MAX;
     int64_t due_ms = sweep_ms < f->next_due_ms ? sweep_ms : f->next_due_ms;
 
@@ -496,6 +498,11 @@ void front_turn(struct front *f, struct owner_now now)
     front_sweep_turn(f, now);
 }
 
+void front_open(struct front *f)
+{
+    f->open = true;
+}
+
 void front_stop(struct front *f)
 {
     f->stopping = true;
@@ -592,8 +599,27 @@ static bool slice_call(struct front *f, struct rpc_call *call, struct owner_now 
     return true;
 }
 
+/* True: turned away, this node has just started. */
+static bool too_early(const struct front *f, struct rpc_call *call)
+{
+    static const char edge[] = "fly.v1.Edge/";
+    struct refusal r;
+
+    if (f->open || strncmp(rpc_call_method(call)->name, edge, sizeof edge - 1) != 0) {
+        return false;
+    }
+    refusal_set(&r, FLY_UNAVAILABLE, FLY__V1__REASON__REASON_OWNER_UNREACHABLE, true,
+                "this node has just started and does not know the cluster yet");
+    (void)fly_copy_string(r.hint, sizeof r.hint, "try again in a moment, or at another edge");
+    refusal_turn_away(call, &r);
+    return true;
+}
+
 void front_call(struct front *f, struct rpc_call *call, struct owner_now now)
 {
+    if (too_early(f, call)) {
+        return;
+    }
     if (edge_call(f, call, now) || slice_call(f, call, now)) {
         return;
     }

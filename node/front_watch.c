@@ -88,7 +88,9 @@ void front_watch(struct front *f, struct rpc_call *call, struct owner_now now)
     struct cursors since;
     struct refusal r;
 
-    if (q->region[0] != '\0' && (region = front_region(f, call, q->region)) == NULL) {
+    /* Who resumes was told elsewhere that there is such a region; this edge may yet hear of it. */
+    bool resumes = q->since[0] != '\0' && strlen(q->region) < FLY_REGION_SIZE;
+    if (q->region[0] != '\0' && !resumes && (region = front_region(f, call, q->region)) == NULL) {
         return;
     }
     if (f->watcher_count == FRONT_WATCHERS_MAX) {
@@ -112,9 +114,7 @@ void front_watch(struct front *f, struct rpc_call *call, struct owner_now now)
     w->began_ms = now.wall_ms;
     w->slices = calloc(CURSORS_MAX, sizeof *w->slices);
     FLY_CHECK(w->slices != NULL);
-    if (region != NULL) {
-        (void)fly_copy_string(w->region, sizeof w->region, region->code);
-    }
+    (void)fly_copy_string(w->region, sizeof w->region, region != NULL ? region->code : q->region);
     for (uint32_t i = 0; i < since.count; i++) {
         struct watch_slice *ws = slice_of(w, since.at[i].slice);
         ws->incarnation = since.at[i].incarnation;
