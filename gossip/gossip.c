@@ -11,7 +11,9 @@ enum {
     MEMBERS_MIN = 2,
     MEMBERS_MAX = 4096,
     LEAVE_MS = 1000, /* at most, to say good-bye */
-    STALL_MS = 500,  /* later than this behind a deadline: we stood still */
+    /* Not called for so long, and so far behind what was due: we stood still. */
+    STALL_GAP_MS = 500,
+    STALL_LATE_MS = 100,
 };
 
 struct gossip_timing gossip_timing_lan(void)
@@ -144,12 +146,13 @@ void swim_pass_time(struct gossip *g, struct gossip_now now)
     if (now.ms < g->now.ms) {
         now.ms = g->now.ms;
     }
-    /* Whatever we wanted to do long ago was not done: the process or its machine stood still. */
-    int64_t late_ms = now.ms - (due_ms > g->now.ms ? due_ms : g->now.ms);
+    /* The process or its machine may have stood still, and its packets wait in the socket. */
+    int64_t gap_ms = now.ms - g->now.ms;
+    int64_t late_ms = due_ms < now.ms ? now.ms - due_ms : 0;
     g->now = now;
-    if (late_ms > STALL_MS && due_ms != SWIM_NEVER) {
+    if (gap_ms > STALL_GAP_MS && late_ms > STALL_LATE_MS) {
         g->counters.stalls++;
-        swim_probe_stalled(g, late_ms);
+        swim_probe_stalled(g, late_ms < gap_ms ? late_ms : gap_ms);
     }
 }
 

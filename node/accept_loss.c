@@ -143,10 +143,6 @@ static void print_lost(const struct lost_slice *slice, const struct seen *seen)
         if (s->tag != slice->sum.tag) {
             continue;
         }
-        if (s->forgotten) {
-            (void)printf("  declared lost by `flyrpc slice forget`: that cannot be accepted; its "
-                         "VMs are orphans\n");
-        }
         for (unsigned k = 0; k < SEEN_LOGS_MAX; k++) {
             const struct seen_log *l = &s->logs[k];
             if (l->incarnation == slice->sum.incarnation && l->seq > slice->sum.seq) {
@@ -195,6 +191,13 @@ static enum fly_status accept_slice(const struct folder *folder, const char *sta
     }
     if (status == FLY_OK) {
         status = peers_file_load(state, peers, seen, error);
+    }
+    bool forgotten = false;
+    if (status == FLY_OK && seen_find(seen, slice.sum.tag, NULL, NULL, &forgotten) && forgotten) {
+        status = fly_error_set(error, FLY_FAILED_PRECONDITION,
+                               "slice %s was declared lost by `flyrpc slice forget`: that cannot "
+                               "be taken back, its %u VMs are orphans",
+                               slice.name, slice.sum.vms_started);
     }
     if (status == FLY_OK) {
         const struct accept_loss word = {

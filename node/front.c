@@ -68,6 +68,7 @@ struct front *front_create(const struct front_config *config)
         .tag = config->tag,
         .directory = config->directory,
         .links = config->links,
+        .seen = config->seen,
         .hooks = {.answer = routed_answer, .not_sent = routed_not_sent, .lost = routed_lost},
         .user = f};
     uint64_t seed = 0;
@@ -497,6 +498,11 @@ void front_turn(struct front *f, struct owner_now now)
     front_sweep_turn(f, now);
 }
 
+void front_open(struct front *f)
+{
+    f->open = true;
+}
+
 void front_stop(struct front *f)
 {
     f->stopping = true;
@@ -593,8 +599,27 @@ static bool slice_call(struct front *f, struct rpc_call *call, struct owner_now 
     return true;
 }
 
+/* True: turned away, this node has just started. */
+static bool too_early(const struct front *f, struct rpc_call *call)
+{
+    static const char edge[] = "fly.v1.Edge/";
+    struct refusal r;
+
+    if (f->open || strncmp(rpc_call_method(call)->name, edge, sizeof edge - 1) != 0) {
+        return false;
+    }
+    refusal_set(&r, FLY_UNAVAILABLE, FLY__V1__REASON__REASON_OWNER_UNREACHABLE, true,
+                "this node has just started and does not know the cluster yet");
+    (void)fly_copy_string(r.hint, sizeof r.hint, "try again in a moment, or at another edge");
+    refusal_turn_away(call, &r);
+    return true;
+}
+
 void front_call(struct front *f, struct rpc_call *call, struct owner_now now)
 {
+    if (too_early(f, call)) {
+        return;
+    }
     if (edge_call(f, call, now) || slice_call(f, call, now)) {
         return;
     }

@@ -34,6 +34,7 @@ struct front_config {
     struct directory *directory;
     struct streams *streams;
     struct links *links;     /* NULL: no other nodes (dev) */
+    const struct seen *seen; /* which slices were declared lost */
     struct gate_config gate; /* copied */
 };
 
@@ -58,6 +59,9 @@ void front_answer(struct front *f, const struct owner_answer *answer, struct own
 /* Launches whose time has come; watchers that can be told something. */
 void front_turn(struct front *f, struct owner_now now);
 int64_t front_deadline(const struct front *f);
+/* The cluster is known here, as far as it can be: until then users are told to try again, or what
+ * this node does not know of yet would be told not to be there. */
+void front_open(struct front *f);
 /* Refuses new calls and ends the watchers; launches under way may go on. */
 void front_stop(struct front *f);
 /* Answers everything that is left: launches UNKNOWN or NOT_DONE as they stand. */

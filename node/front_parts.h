@@ -125,6 +125,7 @@ struct front {
     struct sweep sweep;
     int64_t refusal_log_ms; /* no line about a refused node before */
     uint64_t refusals_unlogged;
+    bool open; /* the cluster is known here: users are served */
     bool stopping;
 };
 

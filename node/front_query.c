@@ -344,8 +344,9 @@ static void look_up(struct front *f, struct rpc_call *call, enum query_kind kind
     q->what.prefix = prefix;
     q->what.any_state = true;
     if (any && digits == VMID_DIGITS) {
+        const struct stream *st = streams_find(f->config.streams, vmid_tag(prefix));
         q->tags[0] = vmid_tag(prefix);
-        q->tag_count = streams_find(f->config.streams, q->tags[0]) != NULL;
+        q->tag_count = st != NULL && !st->forgotten; /* what is lost counts as gone */
     } else if (any) {
         choose_slices(f, q, 0);
     }

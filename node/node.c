@@ -129,6 +129,9 @@ static void step_phase(struct node *n, struct owner_now now)
 {
     bool may_speak = node_standing_turn(n, now);
 
+    if (n->run == NULL) {
+        front_open(n->front); /* `dev` is all the cluster there is */
+    }
     if (may_speak && !n->inventory_applied && !n->reconcile.active && host_owner(n->host) != NULL) {
         reconcile_begin(&n->reconcile, &n->inventory, n->host);
         n->reconcile.keep_cordons = n->run != NULL;
@@ -415,6 +418,7 @@ static void begin_close(struct node *n)
 {
     n->phase = CLOSING;
     front_abandon(n->front, read_clocks());
+    node_forget_abandon(n);
     if (n->links != NULL) {
         links_close(n->links);
     }
@@ -444,6 +448,7 @@ static void drop_loss_word(struct node *n)
 static void node_free(struct node *n)
 {
     drop_loss_word(n);
+    node_forget_fini(n);
     front_destroy(n->front);
     streams_destroy(n->streams);
     links_destroy(n->links);

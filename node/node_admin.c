@@ -207,15 +207,11 @@ static void slices(struct node *n, struct rpc_call *call, struct owner_now now)
 
 /* --- joining, on a thread of its own --- */
 
-static void admission(struct node *n, struct rpc_call *call)
+void node_refuse_admission(struct node *n, struct rpc_call *call)
 {
     const struct gossip_member *other = NULL;
     struct refusal r;
 
-    if (n->admitting != NULL && n->phase < DRAINING) {
-        admitting_call(n->admitting, call);
-        return;
-    }
     for (uint32_t i = 0; i < n->directory.member_count; i++) {
         const struct gossip_member *m = &n->directory.members[i];
         bool admits = (m->credential.roles & NODE_ROLE_ADMIT) != 0 && directory_serves(m);
@@ -229,6 +225,15 @@ static void admission(struct node *n, struct rpc_call *call)
     refusal_turn_away(call, &r);
 }
 
+static void admission(struct node *n, struct rpc_call *call)
+{
+    if (n->admitting != NULL && n->phase < DRAINING) {
+        admitting_call(n->admitting, call);
+    } else {
+        node_refuse_admission(n, call);
+    }
+}
+
 bool node_admin(struct node *n, struct rpc_call *call, struct owner_now now)
 {
     const struct rpc_method *method = rpc_call_method(call);
@@ -239,6 +244,10 @@ bool node_admin(struct node *n, struct rpc_call *call, struct owner_now now)
         slices(n, call, now);
     } else if (method == &rpc_slice_seen) {
         node_serve_seen(n, call);
+    } else if (method == &rpc_slice_forget) {
+        node_forget_word(n, call);
+    } else if (method == &rpc_admin_forget_slice) {
+        node_forget_admin(n, call);
     } else if (admitting_serves(method)) {
         admission(n, call);
     } else {

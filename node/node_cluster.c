@@ -315,6 +315,7 @@ void node_members(struct node *n, struct owner_now now)
 {
     static struct gossip_member fresh[DIRECTORY_MEMBERS_MAX];
 
+    bool settled = atomic_load(&n->settled); /* before the look that tells what was settled */
     atomic_store(&n->members_posted, false);
     uint32_t count = gossip_thread_members(n->gossip, fresh, DIRECTORY_MEMBERS_MAX);
     count = count < DIRECTORY_MEMBERS_MAX ? count : DIRECTORY_MEMBERS_MAX;
@@ -328,6 +329,9 @@ void node_members(struct node *n, struct owner_now now)
     links_update(n->links, &n->directory);
     streams_update(n->streams, now.boot_ms);
     node_standing_members(n, now);
+    if (settled) {
+        front_open(n->front);
+    }
     n->look_ms = now.boot_ms;
 }
 
@@ -468,6 +472,7 @@ void node_cluster_turn(struct node *n, struct owner_now now)
     }
     streams_tick(n->streams, now.boot_ms);
     publish(n, now.boot_ms);
+    node_forget_turn(n, now.boot_ms);
     if (now.boot_ms >= n->look_ms) {
         n->look_ms = now.boot_ms + LOOK_MS;
         judge_slices(n, now);
@@ -489,6 +494,8 @@ int64_t node_cluster_deadline(const struct node *n)
         int64_t flush_ms = flush_deadline(&n->flush);
         due_ms = flush_ms < due_ms ? flush_ms : due_ms;
     }
+    int64_t forget_ms = node_forget_deadline(n);
+    due_ms = forget_ms < due_ms ? forget_ms : due_ms;
     return n->look_ms < due_ms ? n->look_ms : due_ms;
 }
 

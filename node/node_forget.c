@@ -49,6 +49,7 @@ static void wait_for_disk(struct node *n, struct rpc_call *call, bool admin)
             *w = (struct forget_waiting){
                 .call = call, .until_ms = now_ms + FORGET_CALL_MS, .admin = admin};
             n->forget.waiting_count++;
+            n->forget.waiting_look_ms = now_ms + FORGET_LOOK_MS;
             return;
         }
     }
@@ -58,8 +59,7 @@ static void wait_for_disk(struct node *n, struct rpc_call *call, bool admin)
 
 static void answer_waiting(struct node *n, int64_t now_ms)
 {
-    bool saved =
-        n->forget.waiting_count > 0 && peers_file_saved(n->peers_file, n->peers, n->seen);
+    bool saved = n->forget.waiting_count > 0 && peers_file_saved(n->peers_file, n->peers, n->seen);
 
     for (uint32_t i = 0; i < FORGET_WAITING_MAX && n->forget.waiting_count > 0; i++) {
         struct forget_waiting *w = &n->forget.waiting[i];
@@ -77,6 +77,7 @@ static void answer_waiting(struct node *n, int64_t now_ms)
             let_go(n, w);
         }
     }
+    n->forget.waiting_look_ms = now_ms + FORGET_LOOK_MS;
 }
 
 void node_forget_abandon(struct node *n)
@@ -263,9 +264,9 @@ void node_forget_turn(struct node *n, int64_t now_ms)
     }
 }
 
-int64_t node_forget_deadline(const struct node *n, int64_t now_ms)
+int64_t node_forget_deadline(const struct node *n)
 {
-    return n->forget.waiting_count > 0 ? now_ms + FORGET_LOOK_MS : INT64_MAX;
+    return n->forget.waiting_count > 0 ? n->forget.waiting_look_ms : INT64_MAX;
 }
 
 void node_forget_fini(struct node *n)

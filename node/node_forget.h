@@ -2,9 +2,9 @@
  * node_forget - slices that were declared lost: the signed words, durable here and spread to all.
  *
  * A word is taken from an admin (a node that admits signs it) or from another node, kept in the
- * peers file before it is answered, and pushed to every living member until that has it: again after
- * a pause, and to whoever appears. Each holder pushes, so it arrives wherever any of them reaches.
- * The loop's thread. Shell.
+ * peers file before it is answered, and pushed to every living member until that has it: again
+ * after a pause, and to whoever appears. Each holder pushes, so it arrives wherever any of them
+ * reaches. The loop's thread. Shell.
  */
 #ifndef FLY_NODE_NODE_FORGET_H
 #define FLY_NODE_NODE_FORGET_H
@@ -44,6 +44,7 @@ struct node_forget {
     uint32_t member_count;
     struct forget_waiting waiting[FORGET_WAITING_MAX];
     uint32_t waiting_count;
+    int64_t waiting_look_ms; /* the disk is asked again */
 };
 
 /* Admin/ForgetSlice and Slice/Forget. */
@@ -51,7 +52,7 @@ void node_forget_admin(struct node *n, struct rpc_call *call);
 void node_forget_word(struct node *n, struct rpc_call *call);
 /* Pushes; answers what waited for the disk. */
 void node_forget_turn(struct node *n, int64_t now_ms);
-int64_t node_forget_deadline(const struct node *n, int64_t now_ms);
+int64_t node_forget_deadline(const struct node *n);
 /* Answers what still waits: the node ends. */
 void node_forget_abandon(struct node *n);
 void node_forget_fini(struct node *n);

@@ -119,6 +119,7 @@ void node_make_front(struct node *n)
         .directory = &n->directory,
         .streams = n->streams,
         .links = n->links,
+        .seen = n->seen,
         .gate = {.issuer_count = 1, .verify_per_s = VERIFY_PER_S, .verify_burst = VERIFY_BURST}};
 
     _Static_assert(sizeof config.gate.cluster == sizeof n->identity.record.id, "one form of id");

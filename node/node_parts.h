@@ -21,6 +21,7 @@
 #include "node/identity.h"
 #include "node/inventory.h"
 #include "node/mailbox.h"
+#include "node/node_forget.h"
 #include "node/peers_file.h"
 #include "node/reconcile.h"
 #include "node/slice/standing.h"
@@ -103,9 +104,10 @@ struct node {
     struct admitting *admitting;   /* NULL: this node admits nobody */
     struct duplicate duplicate;
     struct flush flush;
-    uint64_t flush_resets; /* of the stream that flush counts; 0: none yet */
-    uint64_t feed_refused; /* that were told */
-    int64_t feed_tell_ms;  /* not before */
+    struct node_forget forget; /* node_forget.c */
+    uint64_t flush_resets;     /* of the stream that flush counts; 0: none yet */
+    uint64_t feed_refused;     /* that were told */
+    int64_t feed_tell_ms;      /* not before */
     uint8_t feed_message[FLUSH_MESSAGE_BYTES];
 
     /* node_standing.c */
@@ -116,6 +118,7 @@ struct node {
     bool loss_allowed;                    /* it is about this log as it stands */
     bool loss_asked;                      /* OWNER_LOSS of `loss` is under way */
     struct standing_loss loss;
+    bool orphans_told;
 };
 
 /* node_open.c: each step needs the ones before it. */
@@ -143,6 +146,8 @@ void node_cluster_stop(struct node *n);
 
 /* node_admin.c. False: not one of its methods. */
 bool node_admin(struct node *n, struct rpc_call *call, struct owner_now now);
+/* This node has no admission key; names one that has. */
+void node_refuse_admission(struct node *n, struct rpc_call *call);
 
 /* node_standing.c */
 void node_standing_ready(struct node *n, struct owner_now now);
@@ -150,6 +155,8 @@ void node_standing_members(struct node *n, struct owner_now now);
 /* True while the slice may decide. */
 bool node_standing_turn(struct node *n, struct owner_now now);
 int64_t node_standing_deadline(const struct node *n);
+/* If the slice here is a forgotten one, it stays quarantined. `who`: told it. */
+void node_standing_forgotten(struct node *n, const char *who);
 /* The owner's answer to NODE_TICKET_LOSS. */
 void node_standing_loss(struct node *n, const struct owner_answer *answer, struct owner_now now);
 void node_serve_seen(struct node *n, struct rpc_call *call);

@@ -4,14 +4,16 @@
  * The machine is node/slice/standing.h; here it gets its members from gossip and the peers file,
  * its answers by RPC, and its verdict goes to the owner.
  */
+#include <stdlib.h>
 #include <string.h>
 
+#include "node/front_parts.h"
 #include "node/node_parts.h"
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
-enum { SEEN_CALL_MS = 1000 };
+enum { SEEN_CALL_MS = 1000, ORPHANS_MAX = 10000 };
 
 static uint64_t handle_of(const struct node_id *id)
 {
@@ -44,6 +46,26 @@ static uint64_t own_seq(struct node *n)
     return owner != NULL ? slice_totals(owner_state(owner))->seq : 0;
 }
 
+/* What lives in a slice that was declared lost: nobody answers for it any more. */
+static void tell_orphans(struct node *n, struct owner *owner)
+{
+    const struct vm_query all = {.region = ""};
+    struct found_vm *found = NULL;
+    size_t count = front_find_vms(owner_state(owner), &all, &found);
+
+    for (size_t i = 0; i < count && i < ORPHANS_MAX; i++) {
+        struct vm vm;
+        char id[VMID_TEXT_SIZE];
+        FLY_CHECK(owner_vm_at(owner, found[i].slot, &vm));
+        vmid_format(vm.id, id);
+        fly_log_warn("vm.orphan", F_STR("id", id), F_STR("name", vm.name),
+                     F_STR("machine", vm.machine), F_STR("subject", vm.subject));
+    }
+    fly_log_warn("slice.orphans", F_U64("vms", count));
+    n->orphans_told = true;
+    free(found);
+}
+
 /* The verdict, told to the owner and to people. Again after every recovery of the log: the owner is
  * a new one then. */
 static void apply_verdict(struct node *n, bool again)
@@ -64,8 +86,14 @@ static void apply_verdict(struct node *n, bool again)
         owner_quarantine(owner, FLY_FAILED_PRECONDITION, standing_text(&n->standing));
         (void)snprintf(n->note, sizeof n->note, "slice %06x: %.80s", n->tag,
                        standing_text(&n->standing));
-        fly_log_error("slice.quarantined", F_STR("reason", standing_text(&n->standing)),
-                      F_STR("hint", "restore the newer folder, or `flynode accept-loss` here"));
+        fly_log_error(
+            "slice.quarantined", F_STR("reason", standing_text(&n->standing)),
+            F_STR("hint", standing_forgotten(&n->standing)
+                              ? "for good: join again with a new folder"
+                              : "restore the newer folder, or `flynode accept-loss` here"));
+        if (standing_forgotten(&n->standing) && !n->orphans_told) {
+            tell_orphans(n, owner);
+        }
     } else {
         owner_quarantine(owner, FLY_UNAVAILABLE,
                          "the slice's owner is asking the other nodes what they saw of its log");
@@ -84,6 +112,16 @@ static void take_word(struct node *n, const struct standing_log *log)
         fly_log_warn("slice.loss_word_void",
                      F_STR("reason", "the log is not the one that it was said of: " ACCEPT_LOSS_FILE
                                      " counts for nothing"));
+    }
+}
+
+void node_standing_forgotten(struct node *n, const char *who)
+{
+    const struct standing_seen lost = {.forgotten = true};
+    bool forgotten = false;
+
+    if (n->standing_begun && seen_find(n->seen, n->tag, NULL, NULL, &forgotten) && forgotten) {
+        standing_evidence(&n->standing, who, &lost, 0);
     }
 }
 
@@ -108,6 +146,7 @@ void node_standing_ready(struct node *n, struct owner_now now)
         node_standing_members(n, now);
         standing_tick(&n->standing, now.boot_ms);
         take_word(n, &log);
+        node_standing_forgotten(n, n->name);
     }
     apply_verdict(n, true);
 }

@@ -195,9 +195,46 @@ static bool call_away(struct router *r, uint32_t to, const struct owner_call *ca
     return true;
 }
 
+static bool forgotten(const struct router *r, uint32_t to)
+{
+    bool is = false;
+
+    return r->config.seen != NULL && seen_find(r->config.seen, to, NULL, NULL, &is) && is;
+}
+
+/* Nobody speaks for a slice that was declared lost: what came of its keys and holds is given up,
+ * and its VMs are gone (DESIGN 4.10). */
+static enum owner_code code_of_lost(enum owner_call_kind kind)
+{
+    switch (kind) {
+    case OWNER_DESTROY:
+        return OWNER_NOT_FOUND;
+    case OWNER_HOLD:
+        return OWNER_ELSEWHERE;
+    case OWNER_DONE:
+    case OWNER_RELEASE:
+        return OWNER_DONE_OK;
+    case OWNER_OPEN:
+    case OWNER_COMMIT:
+    case OWNER_BIND:
+    case OWNER_CLOSE:
+    case OWNER_CANCEL:
+    case OWNER_MACHINE:
+    case OWNER_LOSS:
+    default:
+        return OWNER_KEY_EXPIRED;
+    }
+}
+
 bool router_call(struct router *r, uint32_t to, const struct owner_call *call, const char *token,
                  struct owner_now now)
 {
+    if (forgotten(r, to)) {
+        const struct owner_answer lost = {
+            .ticket = call->ticket, .kind = call->kind, .code = code_of_lost(call->kind)};
+        r->config.hooks.answer(r->config.user, &lost, now);
+        return true;
+    }
     if (to == r->config.tag && r->host != NULL) {
         host_call(r->host, call, now);
         return true;

@@ -8,6 +8,7 @@
 #ifndef FLY_NODE_ROUTER_H
 #define FLY_NODE_ROUTER_H
 
+#include "node/catalog/seen.h"
 #include "node/host.h"
 #include "node/links.h"
 #include "node/peer.h"
@@ -26,6 +27,8 @@ struct router_config {
     uint32_t tag; /* the slice hosted here; 0: none */
     const struct directory *directory;
     struct links *links; /* NULL: no other nodes (dev) */
+    const struct seen
+        *seen; /* which slices were declared lost: nobody is asked there; NULL: none */
     struct router_hooks hooks;
     void *user;
 };

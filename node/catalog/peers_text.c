@@ -333,9 +333,9 @@ enum fly_status peers_decode(const char *text, size_t size, struct peers *p, str
         if (!good) {
             peers_clear(p);
             seen_clear(s);
-            return fly_error_set(error, FLY_INVALID_ARGUMENT,
-                                 "line %u is neither a member, a slice nor a word, or is there twice",
-                                 number);
+            return fly_error_set(
+                error, FLY_INVALID_ARGUMENT,
+                "line %u is neither a member, a slice nor a word, or is there twice", number);
         }
     }
     return FLY_OK;

@@ -266,6 +266,11 @@ bool standing_warned(const struct standing *s)
     return s->warned;
 }
 
+bool standing_forgotten(const struct standing *s)
+{
+    return s->forgotten;
+}
+
 bool standing_loss(const struct standing *s, struct standing_loss *out)
 {
     if (s->state != STANDING_QUARANTINED || s->forgotten || s->loss_count == 0) {
@@ -295,7 +300,8 @@ void standing_accept(struct standing *s, const struct standing_loss *loss, int64
     }
     for (uint32_t i = 0; i < s->member_count; i++) {
         struct standing_member *m = &s->members[i];
-        m->ask = m->ask == STANDING_ANSWERED ? STANDING_NOT_ASKED : m->ask;
+        m->ask = m->ask == STANDING_ASKING ? STANDING_ASKING : STANDING_NOT_ASKED;
+        m->pause_ms = 0; /* who was out of reach for long is asked soon, too */
     }
     s->log.fresh = false;
     wait(s, now_ms);

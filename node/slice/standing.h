@@ -127,6 +127,8 @@ const char *standing_text(const struct standing *s);
 /* It serves though nobody could be asked. */
 bool standing_warned(const struct standing *s);
 
+/* An admin declared the slice lost. */
+bool standing_forgotten(const struct standing *s);
 /* The loss that is to be accepted next: the argument of OWNER_LOSS. False: none, or it cannot be
  * accepted (declared lost by an admin). */
 bool standing_loss(const struct standing *s, struct standing_loss *out);
