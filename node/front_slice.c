@@ -192,13 +192,14 @@ void front_replay(struct front *f, struct rpc_call *call)
     const Fly__V1__ReplayRequest *q = (const Fly__V1__ReplayRequest *)rpc_call_request(call);
     struct owner *owner = leader(f, call, q->slice);
     Fly__V1__ReplayReply reply = FLY__V1__REPLAY_REPLY__INIT;
-    uint32_t limit = q->limit == 0 ? REPLAY_DEFAULT : q->limit < REPLAY_MAX ? q->limit : REPLAY_MAX;
+    uint32_t limit = REPLAY_DEFAULT;
     uint64_t first = 0;
     uint64_t last = 0;
 
-    if (owner == NULL) {
+    if (owner == NULL) { /* the call is over, and its request with it */
         return;
     }
+    limit = q->limit == 0 ? limit : q->limit < REPLAY_MAX ? q->limit : REPLAY_MAX;
     const struct slice_totals *sum = slice_totals(owner_state(owner));
     owner_events_range(owner, &first, &last);
     reply.incarnation = sum->incarnation;
@@ -276,6 +277,11 @@ void front_slice_list(struct front *f, struct rpc_call *call)
 {
     const Fly__V1__SliceListRequest *q = (const Fly__V1__SliceListRequest *)rpc_call_request(call);
     struct owner *owner = leader(f, call, q->slice);
+    Fly__V1__SliceListReply reply = FLY__V1__SLICE_LIST_REPLY__INIT;
+
+    if (owner == NULL) { /* the call is over, and its request with it */
+        return;
+    }
     const struct vm_query query = {.region = q->region,
                                    .state = (enum vm_state)q->state,
                                    .any_state = q->any_state,
@@ -283,11 +289,6 @@ void front_slice_list(struct front *f, struct rpc_call *call)
                                    .prefix = q->prefix,
                                    .after = q->after};
     uint32_t limit = q->limit == 0 || q->limit > FRONT_LIST_MAX ? FRONT_LIST_MAX : q->limit;
-    Fly__V1__SliceListReply reply = FLY__V1__SLICE_LIST_REPLY__INIT;
-
-    if (owner == NULL) {
-        return;
-    }
     if (q->prefix_digits > VMID_DIGITS) {
         rpc_call_fail(call, FLY_INVALID_ARGUMENT, "a prefix has at most 12 digits",
                       (struct fly_bytes){.size = 0});

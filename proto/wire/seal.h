@@ -1,7 +1,7 @@
 /*
  * seal - the group's envelope: gossip packets, beacons and feed messages of one cluster.
  *
- *   version (1) ‖ key id (1) ‖ nonce (24) ‖ XChaCha20-Poly1305(plain)       41 bytes over the plain
+ *   version (1) ‖ key id (1) ‖ nonce (24) ‖ XChaCha20-Poly1305(plain)       42 bytes over the plain
  *
  * Purpose keys are derived from a group key by purpose, so that a feed message is never a gossip
  * packet. Who holds the group key can seal as anybody: a seal keeps outsiders out and says nothing

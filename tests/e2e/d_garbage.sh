@@ -7,7 +7,7 @@
 # GARBAGE_SEED.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-limit_kb=6144 # of a short run: buffers and pools still fill up
+limit_kb=12288 # of a short run: buffers and pools still fill up; --long says whether they stop
 if [ "${1:-}" = --long ]; then
     : "${GARBAGE_SECONDS:=60}" "${GARBAGE_WARM:=10}"
     limit_kb=1024
@@ -62,7 +62,7 @@ for name in "${nodes[@]}"; do
     lan+=(--gossip "${node_gossip[$name]}")
     [ "$name" = e1 ] || lan+=(--pub "${node_pub[$name]}")
     fly_garbage --port "${node_port[$name]}" --seconds "$seconds" --seed "$seed" \
-        --token "$FLYRPC_TOKEN" >"$tmp/garbage.$name" 2>&1 </dev/null &
+        --token "$FLYRPC_TOKEN" --all-methods >"$tmp/garbage.$name" 2>&1 </dev/null &
     garbage+=($!)
 done
 fly_garbage_lan "${lan[@]}" --seconds "$seconds" --seed "$seed" >"$tmp/garbage.lan" 2>"$tmp/lan.err" \

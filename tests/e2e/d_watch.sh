@@ -65,7 +65,7 @@ watch() {
 stand() {
     local name
     for name in "${!watcher_pid[@]}"; do
-        [ "$(grep -c '^C' "$tmp/w.$name" 2>/dev/null)" -eq 4 ] || return 1
+        [ "$(cat "$tmp/w.$name" 2>/dev/null | grep -c '^C')" -eq 4 ] || return 1
     done
 }
 

@@ -26,7 +26,7 @@
 #include "client/lib/watching.h"
 #include "proto/base/check.h"
 
-enum { PAUSE_MAX_MS = 3000, LIST_SIZE = 1024, CONNECT_MS = 5000 };
+enum { CUT_EVENTS_MAX = 400, PAUSE_MAX_MS = 3000, LIST_SIZE = 1024, CONNECT_MS = 5000 };
 
 struct watcher {
     const char *addr;
@@ -45,6 +45,7 @@ struct watcher {
     struct cursors known; /* slices that have a line */
     struct fly_rng rng;
     FILE *file;
+    uint64_t cut_at; /* events: breaks off when it has so many */
     uint64_t events;
     uint64_t resets;
     uint64_t broken; /* by us */
@@ -161,7 +162,7 @@ static void begin_again(struct watcher *w)
 static void take_message(struct watcher *w)
 {
     const Fly__V1__WatchReply *message = w->watching.message;
-    bool cut = w->restless && fly_rng_chance(&w->rng, 60);
+    bool cut = w->restless && w->events + message->n_events >= w->cut_at;
     bool half = cut && message->n_events > 1 && fly_rng_chance(&w->rng, 500);
 
     if (message->reset || message->n_vms > 0) {
@@ -176,6 +177,7 @@ static void take_message(struct watcher *w)
     }
     FLY_CHECK(fflush(w->file) == 0);
     if (cut) {
+        w->cut_at = w->events + fly_rng_below(&w->rng, CUT_EVENTS_MAX);
         begin_again(w);
     }
     if (w->slow && fly_rng_chance(&w->rng, 40)) {
