@@ -9,6 +9,7 @@
 
 #include "node/front_parts.h"
 #include "node/node_parts.h"
+#include "node/slice_wire.h"
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
@@ -83,7 +84,7 @@ static void apply_verdict(struct node *n, bool again)
             fly_log_warn("slice.alone", F_STR("reason", standing_text(&n->standing)));
         }
     } else if (state == STANDING_QUARANTINED) {
-        owner_quarantine(owner, FLY_FAILED_PRECONDITION, standing_text(&n->standing));
+        owner_quarantine(owner, FLY_FAILED_PRECONDITION, text_intern(standing_text(&n->standing)));
         (void)snprintf(n->note, sizeof n->note, "slice %06x: %.80s", n->tag,
                        standing_text(&n->standing));
         fly_log_error(
@@ -166,16 +167,15 @@ static void seen_answered(void *user, uint64_t context, struct rpc_reply *reply)
     struct node *n = user;
     int64_t now_ms = fly_clock_boot_ms();
 
-    if (reply->status == FLY_OK) {
+    /* while the log is being read again its end is not known: nothing can be compared with it */
+    if (reply->status == FLY_OK && n->host != NULL && host_owner(n->host) != NULL) {
         const Fly__V1__SeenReply *r = (const Fly__V1__SeenReply *)reply->message;
         const struct standing_seen seen = {.known = r->known,
                                            .incarnation = r->incarnation,
                                            .seq = r->seq,
                                            .forgotten = r->forgotten};
-        if (n->host != NULL) {
-            standing_answer(&n->standing, context, &seen, own_seq(n), now_ms);
-            note_loss(n);
-        }
+        standing_answer(&n->standing, context, &seen, own_seq(n), now_ms);
+        note_loss(n);
     } else {
         standing_failed(&n->standing, context, now_ms);
     }

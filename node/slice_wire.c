@@ -158,6 +158,7 @@ void slice_answer_fill(struct slice_answer_message *m, const struct owner_answer
         m->room.cores_free_max = answer->room.cores_free_max;
         m->room.memory_free_max_bytes = answer->room.memory_free_max_bytes;
         m->room.fits_empty = answer->room.fits_empty;
+        m->room.cordoned = answer->room.cordoned;
         m->pb.room = &m->room;
     }
 }
@@ -194,7 +195,8 @@ static void room_read(const Fly__V1__SliceRoom *pb, struct owner_room *out)
                                .memory_max_bytes = pb->memory_max_bytes,
                                .cores_free_max = pb->cores_free_max,
                                .memory_free_max_bytes = pb->memory_free_max_bytes,
-                               .fits_empty = pb->fits_empty};
+                               .fits_empty = pb->fits_empty,
+                               .cordoned = pb->cordoned};
 }
 
 enum fly_status slice_answer_read(const Fly__V1__SliceCallReply *pb, enum owner_call_kind kind,
