@@ -154,6 +154,7 @@ static void admit(struct admitting *a, struct rpc_call *call)
     struct fly_error error;
     char id[NODE_ID_TEXT_SIZE];
     char roles[NODE_ROLES_TEXT_SIZE];
+    char slice[SLICE_TEXT_SIZE];
 
     FLY_CHECK(answer != NULL);
     look(a);
@@ -161,8 +162,9 @@ static void admit(struct admitting *a, struct rpc_call *call)
                           now(), answer, &error) == FLY_OK) {
         node_id_format(&answer->credential.id, id);
         node_roles_format(answer->credential.roles, ',', roles);
+        slice_format(answer->credential.slice_tag, slice);
         fly_log_info("join.admitted", F_STR("node", answer->credential.name), F_STR("id", id),
-                     F_STR("roles", roles), F_U64("slice", answer->credential.slice_tag));
+                     F_STR("roles", roles), F_STR("slice", slice));
         rpc_call_reply(call, &answer->message.base);
     } else {
         log_refused(a, &error);

@@ -26,6 +26,25 @@ static void refuse_invalid(struct rpc_call *call, const char *what, const char *
     refusal_send(call, &r);
 }
 
+/* Some machine of the region has the size, wherever its slice stands: owners that were not asked,
+ * or do not serve now, may take the launch later. O(machines of the cluster), of refusals only. */
+static bool could_hold(struct front *f, const struct launch_spec *spec)
+{
+    struct catalog_machine m;
+
+    for (uint32_t i = 0; i < streams_count(f->config.streams); i++) {
+        const struct stream *st = streams_at(f->config.streams, i);
+        uint64_t cursor = 0;
+        while (!st->forgotten && catalog_machine_next(f->config.catalog, st->tag, &cursor, &m)) {
+            if (strcmp(m.region, spec->region) == 0 && m.cores >= spec->cores &&
+                m.memory_bytes >= spec->memory_bytes) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 /* What the room that was seen lacks for a spec: the words of a person who looked at it. */
 static void say_no_room(struct front *f, const struct launch *l, struct refusal *r)
 {
@@ -46,6 +65,11 @@ static void say_no_room(struct front *f, const struct launch *l, struct refusal 
                     "region %s is full: no machine has %u cores and %s free now; the freest has %u "
                     "cores and %s",
                     spec->region, spec->cores, asked, room->cores_free_max, most);
+    } else if (could_hold(f, spec)) {
+        refusal_set(r, FLY_RESOURCE_EXHAUSTED, FLY__V1__REASON__REASON_REGION_FULL, true,
+                    "region %s has no room for %u cores and %s now: the slices whose machines are "
+                    "large enough are full or do not serve",
+                    spec->region, spec->cores, asked);
     } else if (spec->memory_bytes > room->memory_max_bytes) {
         refusal_set(r, FLY_FAILED_PRECONDITION, FLY__V1__REASON__REASON_TOO_LARGE, false,
                     "no machine of %s could ever hold %s of memory: the largest has %s",

@@ -178,7 +178,7 @@ static void asked(void *user, uint64_t context, struct rpc_reply *reply)
                 vmid_tag(q->vms[q->count].id) == tag) {
                 q->count++;
             } else {
-                fly_log_warn("list.refused", F_U64("slice", tag));
+                fly_log_warn("list.refused", F_U64("slice_tag", tag));
             }
         }
         /* a page that has no more than its place would end the whole list */

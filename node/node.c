@@ -561,6 +561,13 @@ int node_run_dev(const struct node_config *config)
     }
     n->roles = NODE_ROLE_PEER | NODE_ROLE_EDGE;
     n->tag = n->identity.record.root_tag;
+    if (n->identity.credential.slice_tag != n->tag) {
+        (void)fly_error_set(&error, FLY_FAILED_PRECONDITION,
+                            "%s: this node joined a cluster: `flynode run` starts it",
+                            config->state);
+        identity_close(&n->identity);
+        return refused(n, &error);
+    }
     atomic_store(&n->settled, true);
     return run_loop(n);
 }

@@ -9,6 +9,7 @@
 
 #include <sodium.h>
 
+#include "node/answer.h"
 #include "node/node_parts.h"
 #include "proto/base/check.h"
 #include "proto/base/log.h"
@@ -380,8 +381,10 @@ static void cordon_duplicates(struct node *n, struct owner_now now)
                        inventory_open, n, changes, FLY_ARRAY_COUNT(changes));
     for (uint32_t i = 0; i < count; i++) {
         const struct duplicate_change *c = &changes[i];
+        char elder[SLICE_TEXT_SIZE];
+        slice_format(c->elder, elder);
         if (reconcile_set_cordon(&n->reconcile, c->name, c->cordon, now) && c->cordon) {
-            fly_log_warn("machine.twice", F_STR("machine", c->name), F_U64("older_slice", c->elder),
+            fly_log_warn("machine.twice", F_STR("machine", c->name), F_STR("older_slice", elder),
                          F_STR("effect", "cordoned here: the older slice keeps it"));
         } else {
             fly_log_info("machine.once", F_STR("machine", c->name),

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "node/answer.h"
 #include "proto/base/check.h"
 #include "proto/base/log.h"
 
@@ -216,7 +217,9 @@ void streams_update(struct streams *s, int64_t now_ms)
         st->owner = claimed->owner;
         follow_owner(s, st, owner);
         if (changed && !owner->self) {
-            fly_log_info("slice.owner", F_U64("slice", st->tag),
+            char slice[SLICE_TEXT_SIZE];
+            slice_format(st->tag, slice);
+            fly_log_info("slice.owner", F_STR("slice", slice),
                          F_STR("node", owner->credential.name));
         }
         if (!owner->self && owner->state == GOSSIP_ALIVE) {

@@ -145,7 +145,7 @@ static enum fly_status connect_to(struct session *session, const char *url, int6
         (void)fly_copy_string(failure->message + strlen(url), sizeof failure->message - strlen(url),
                               " speaks TLS, and the cluster's certificate is not known here");
         (void)fly_copy_string(failure->hint, sizeof failure->hint,
-                              "copy tls-ca.pem from a node's state folder (flynode logs its path), "
+                              "copy tls-ca.pem from a node's state folder "
                               "and name it with --ca or FLYRPC_CA");
         return FLY_INVALID_ARGUMENT;
     }
