@@ -26,6 +26,7 @@ FLY_BIN=${FLY_BIN:-$root/build/release/bin}
 export PATH=$FLY_BIN:$PATH LC_ALL=C
 # a sanitizer's report must not look like an answer; nothing of the caller's may leak in
 export ASAN_OPTIONS=${ASAN_OPTIONS:-exitcode=99}
+export LSAN_OPTIONS=${LSAN_OPTIONS:-suppressions=$root/tests/lsan.supp:print_suppressions=0}
 unset FLYRPC_ADDR FLYRPC_EDGE FLYRPC_CA FLYRPC_TOKEN FLYNODE_FAILPOINTS
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/fly-e2e.XXXXXX")
 export XDG_CONFIG_HOME=$tmp/config
