@@ -190,6 +190,21 @@ static void host_step(struct node *n, struct owner_now now)
     }
 }
 
+/* What a flood of connections leaves in the heap are holes between what stays: they go back to the
+ * kernel when some have gone, at most every TRIM_MS. About a millisecond. */
+static void trim_heap(struct node *n, int64_t now_ms)
+{
+    if (n->server == NULL || now_ms < n->trim_ms) {
+        return;
+    }
+    n->trim_ms = now_ms + TRIM_MS;
+    uint64_t accepted = rpc_server_counters(n->server).accepted;
+    if (accepted - n->trim_accepted >= TRIM_CONNECTIONS) {
+        n->trim_accepted = accepted;
+        (void)malloc_trim(0);
+    }
+}
+
 static void turn(struct node *n)
 {
     struct owner_now now = read_clocks();
@@ -205,6 +220,7 @@ static void turn(struct node *n)
     if (n->phase >= CLOSING) {
         return;
     }
+    trim_heap(n, now.boot_ms);
     rpc_batch_begin();
     host_step(n, now);
     bool more = take_mail(n, now);

@@ -41,8 +41,10 @@ enum {
     STREAM_LANE_MAX = 4096,
     TAKE_MAX = 256, /* letters of one lane in one turn */
     DRAIN_MS = 2000,
-    CLOSE_MS = 10000, /* for the log to close; a disk that never answers ends the process */
-    LET_GO_MS = 2,    /* pause between looks at connections that close */
+    TRIM_MS = 5000,
+    TRIM_CONNECTIONS = 256, /* that came since the last time */
+    CLOSE_MS = 10000,       /* for the log to close; a disk that never answers ends the process */
+    LET_GO_MS = 2,          /* pause between looks at connections that close */
     VERIFY_PER_S = 200,
     VERIFY_BURST = 400,
 };
@@ -74,6 +76,8 @@ struct node {
     bool inventory_applied;
     struct rpc_server *server;
     enum phase phase;
+    int64_t trim_ms; /* when the heap is looked at again */
+    uint64_t trim_accepted;
     int64_t drain_until_ms;
     int64_t close_until_ms;
     int exit_code;
