@@ -6,54 +6,12 @@
 #include <string.h>
 
 #include "proto/base/check.h"
-#include "proto/base/id.h"
 
 enum { DETAIL_MAX = 16 * 1024 };
 
 void slice_format(uint32_t tag, char out[static SLICE_TEXT_SIZE])
 {
     (void)snprintf(out, SLICE_TEXT_SIZE, "%06x", tag & 0xffffff);
-}
-
-void cursor_format(uint32_t tag, uint64_t incarnation, uint64_t seq,
-                   char out[static CURSOR_TEXT_SIZE])
-{
-    (void)snprintf(out, CURSOR_TEXT_SIZE, "%06x:%016llx:%llu", tag & 0xffffff,
-                   (unsigned long long)incarnation, (unsigned long long)seq);
-}
-
-static uint64_t big_endian(const uint8_t *p, size_t size)
-{
-    uint64_t value = 0;
-
-    for (size_t i = 0; i < size; i++) {
-        value = value << 8 | p[i];
-    }
-    return value;
-}
-
-bool cursor_parse(const char *text, uint32_t *tag, uint64_t *incarnation, uint64_t *seq)
-{
-    uint8_t raw_tag[3];
-    uint8_t raw_incarnation[8];
-    size_t size = strlen(text);
-    uint64_t value = 0;
-
-    if (size < 25 || size > 24 + 20 || text[6] != ':' || text[23] != ':' ||
-        !fly_hex_decode(text, 6, raw_tag, sizeof raw_tag) ||
-        !fly_hex_decode(text + 7, 16, raw_incarnation, sizeof raw_incarnation)) {
-        return false;
-    }
-    for (const char *p = text + 24; *p != '\0'; p++) {
-        if (*p < '0' || *p > '9' || __builtin_mul_overflow(value, 10u, &value) ||
-            __builtin_add_overflow(value, (uint64_t)(*p - '0'), &value)) {
-            return false;
-        }
-    }
-    *tag = (uint32_t)big_endian(raw_tag, sizeof raw_tag);
-    *incarnation = big_endian(raw_incarnation, sizeof raw_incarnation);
-    *seq = value;
-    return true;
 }
 
 void vm_message_fill(struct vm_message *m, const struct vm *vm)

@@ -17,7 +17,7 @@
 #include "proto/wire/placement.h"
 #include "proto/wire/vmid.h"
 
-enum { SLICE_TEXT_SIZE = 7, CURSOR_TEXT_SIZE = 64 };
+enum { SLICE_TEXT_SIZE = 7 };
 
 struct vm_message {
     Fly__V1__Vm pb;
@@ -59,12 +59,6 @@ void event_message_fill(struct event_message_pb *m, const struct event *event);
 void region_tags_fill(struct region_tags *out, const struct catalog *c, const char *region);
 /* "0a1b2c": a slice as people see it. */
 void slice_format(uint32_t tag, char out[static SLICE_TEXT_SIZE]);
-/* slice:incarnation:seq */
-void cursor_format(uint32_t tag, uint64_t incarnation, uint64_t seq,
-                   char out[static CURSOR_TEXT_SIZE]);
-/* One cursor; false: not of that form. */
-bool cursor_parse(const char *text, uint32_t *tag, uint64_t *incarnation, uint64_t *seq);
-
 /* Fills the message; status, reason, retryable and tags are the caller's. */
 __attribute__((format(printf, 5, 6))) void refusal_set(struct refusal *r, enum fly_status status,
                                                        Fly__V1__Reason reason, bool retryable,

@@ -241,12 +241,3 @@ bool router_call(struct router *r, uint32_t to, const struct owner_call *call, c
     }
     return call_away(r, to, call, token, now);
 }
-
-bool router_reaches(const struct router *r, uint32_t to)
-{
-    if (to == r->config.tag) {
-        return r->host != NULL && host_owner(r->host) != NULL;
-    }
-    const struct gossip_member *owner = directory_owner(r->config.directory, to);
-    return r->config.links != NULL && owner != NULL && directory_serves(owner);
-}

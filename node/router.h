@@ -46,7 +46,5 @@ void router_attach(struct router *r, struct host *host);
  * a call that needs none. */
 bool router_call(struct router *r, uint32_t to, const struct owner_call *call, const char *token,
                  struct owner_now now);
-/* Whether somebody could be called there now. */
-bool router_reaches(const struct router *r, uint32_t to);
 
 #endif

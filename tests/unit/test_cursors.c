@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include <cmocka.h>
 
@@ -119,10 +120,48 @@ static void test_table(void **state)
     }
 }
 
+static void test_one_as_people_copy_it(void **state)
+{
+    static const struct {
+        const char *what;
+        const char *text;
+        bool good;
+    } rows[] = {
+        {"as printed", "0a1b2c:00000000deadbeef:17", true},
+        {"upper case", "0A1B2C:00000000DEADBEEF:17", true},
+        {"seq 0: from the start", "0a1b2c:00000000deadbeef:0", true},
+        {"the largest seq", "0a1b2c:00000000deadbeef:18446744073709551615", true},
+        {"one more than that", "0a1b2c:00000000deadbeef:18446744073709551616", false},
+        {"no seq", "0a1b2c:00000000deadbeef:", false},
+        {"a sign", "0a1b2c:00000000deadbeef:-1", false},
+        {"a short slice", "a1b2c:00000000deadbeef:17", false},
+        {"not hex", "0a1b2x:00000000deadbeef:17", false},
+        {"two of them", "0a1b2c:00000000deadbeef:17,0a1b2c:00000000deadbeef:17", false},
+        {"nothing", "", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct cursors c = {.count = 0};
+        if (cursors_parse(rows[i].text, &c) != rows[i].good) {
+            fail_msg("%s", rows[i].what);
+        }
+        if (rows[i].good) {
+            char text[CURSORS_ONE_TEXT_SIZE];
+            assert_int_equal(c.count, 1);
+            assert_int_equal(c.at[0].slice, 0x0a1b2c);
+            assert_true(c.at[0].incarnation == 0xdeadbeef);
+            (void)cursor_print(&c.at[0], text);
+            assert_int_equal(strcasecmp(text, rows[i].text), 0);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_one_as_people_copy_it),
         cmocka_unit_test(test_bound),
         cmocka_unit_test(test_table),
     };
