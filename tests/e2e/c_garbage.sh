@@ -7,7 +7,7 @@
 # after the warm-up, and in the last third of the run. --long: 60 s, warm after 10 s.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-limit_kb=12288 # of a short run: buffers and pools still fill up; --long says whether they stop
+limit_kb=4096 # of a short run: buffers and pools still fill up
 if [ "${1:-}" = --long ]; then
     : "${GARBAGE_SECONDS:=60}" "${GARBAGE_WARM:=10}"
     limit_kb=1024

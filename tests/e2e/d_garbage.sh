@@ -7,7 +7,7 @@
 # GARBAGE_SEED.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-limit_kb=12288 # of a short run: buffers and pools still fill up; --long says whether they stop
+limit_kb=6144 # of a short run: buffers and pools still fill up; --long says whether they stop
 if [ "${1:-}" = --long ]; then
     : "${GARBAGE_SECONDS:=60}" "${GARBAGE_WARM:=10}"
     limit_kb=1024
