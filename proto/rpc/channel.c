@@ -92,6 +92,8 @@ static bool on_frame(struct rpc_link *link, const struct frame *frame)
     case FRAME_WINDOW:
     case FRAME_PING:
     case FRAME_PONG:
+    case FRAME_HEAD:
+    case FRAME_DONE:
     case FRAME_TYPE_COUNT:
         break;
     }

@@ -50,9 +50,11 @@
 #include "proto/base/status.h"
 #include "proto/rpc/batch.h"
 #include "proto/rpc/method.h"
+#include "proto/rpc/reply.h"
 #include "proto/rpc/tls.h"
 #include "proto/wire/frame.h"
 
+struct rpc_call;
 struct rpc_channel;
 struct rpc_stream;
 
@@ -60,7 +62,7 @@ enum { RPC_HELLO_MAX = 8 * 1024 };
 
 /* Copied, with what it points to, before the opening function returns. */
 struct rpc_channel_config {
-    const char *url;           /* tcp://ADDRESS:PORT, tls+tcp://ADDRESS:PORT or ipc:///path */
+    const char *url;           /* [tls+]tcp://ADDRESS:PORT, ipc:///path or inproc://name */
     const struct rpc_tls *tls; /* for tls+tcp:// */
     struct fly_bytes hello;    /* payload of HELLO: a packed fly.v1.Hello; may be empty */
 
@@ -84,36 +86,23 @@ struct rpc_channel_config {
     uint32_t frame_max;         /* largest frame taken; 0: 1 MiB */
     uint32_t out_max;           /* bytes waiting to be sent; 0: 4 MiB; past it calls are refused */
     uint32_t stream_window;     /* bytes a stream may send ahead of its reader; 0: 64 KiB */
+    uint32_t conn_window;       /* the same, of all streams together; 0: 1 MiB */
 };
 
 struct rpc_call_options {
-    int64_t timeout_ms;       /* 0: none. Travels as remaining time */
-    struct frame_trace trace; /* all zero: none */
-};
-
-enum { RPC_TEXT_SIZE = FRAME_TEXT_MAX + 1 };
-
-/* How a call ended. Owns its memory: rpc_reply_fini. */
-struct rpc_reply {
-    enum fly_status status;
-    /* false: certainly not executed. The request never left this process, or the server said that
-     * it turned it away before anything was done. */
-    bool sent;
-    char text[RPC_TEXT_SIZE];        /* for a person; empty when OK */
-    struct fly_bytes detail;         /* a packed fly.v1.Refusal, or empty */
-    const ProtobufCMessage *message; /* of the method's reply type; NULL unless OK */
-    void *memory;                    /* where detail and message live */
+    int64_t timeout_ms;        /* 0: none. Travels as remaining time */
+    struct frame_trace trace;  /* all zero: none */
+    struct fly_bytes metadata; /* encoded entries (proto/wire/metadata.h), borrowed for the call */
+    /* The call at this process's server that this one is made for, or NULL. Its deadline bounds
+     * this one too, and its trace goes on unless `trace` is set. */
+    const struct rpc_call *parent;
+    /* rpc_client only: wait for a connection (until the deadline), rather than fail at once */
+    bool wait_for_ready;
 };
 
 /* Runs once, on an nng thread or the timer thread: it must not wait. The reply is lent: move it
  * (rpc_reply_move) to keep it. Other calls may be started from here. */
 typedef void rpc_done(void *user, struct rpc_reply *reply);
-
-enum rpc_next {
-    RPC_NEXT_MESSAGE, /* reply->message is the next one */
-    RPC_NEXT_NOTHING, /* none within the timeout; the stream goes on */
-    RPC_NEXT_END,     /* reply->status says how; said again by every further call */
-};
 
 /*
  * Connects, exchanges prefaces and HELLO, and waits for the answer.
@@ -170,22 +159,34 @@ enum fly_status rpc_channel_start(struct rpc_channel *channel, const struct rpc_
 /* Ends that call with CANCELLED here and tells the server; nothing if it has ended already. */
 void rpc_channel_cancel(struct rpc_channel *channel, uint32_t id);
 
-/* A call of an RPC_STREAM method. The timeout of `options` bounds the whole stream. */
+/*
+ * A call of a method of which one side or both stream. `request` is NULL where the client streams.
+ * The timeout of `options` bounds the whole stream.
+ */
 enum fly_status rpc_stream_open(struct rpc_stream **out, struct rpc_channel *channel,
                                 const struct rpc_method *method, const ProtobufCMessage *request,
                                 const struct rpc_call_options *options, struct fly_error *error);
+/* Sends one message; the client streams. timeout_ms as below. RESOURCE_EXHAUSTED: no credit, or
+ * the out-buffer was full, all this time; nothing was queued. UNAVAILABLE: it has ended (next
+ * tells how). INVALID_ARGUMENT: larger than the server takes. FAILED_PRECONDITION: after finish. */
+enum fly_status rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message,
+                                int64_t timeout_ms);
+/* No more messages from this side. Once or more often. */
+void rpc_stream_finish(struct rpc_stream *stream);
 /* Waits up to timeout_ms (0: not at all; negative: for ever). `reply` is always filled and always
- * to be finished. One thread at a time per stream. */
+ * to be finished. Where only the client streams, END with OK carries the reply's message. `head` is
+ * in the first reply after it came, and in the last. One thread at a time per stream (beside one
+ * that sends). */
 enum rpc_next rpc_stream_next(struct rpc_stream *stream, int64_t timeout_ms,
                               struct rpc_reply *reply);
+/* For loops: `changed` runs (on nng's or the timer thread; must not wait) after next said NOTHING
+ * and would now say otherwise, and after send said RESOURCE_EXHAUSTED and may now succeed; spurious
+ * runs are possible, and one may come at once. Set it before the first next. It has run for the
+ * last time when rpc_stream_close returns. */
+void rpc_stream_watch(struct rpc_stream *stream, void (*changed)(void *user), void *user);
 /* Ends it with CANCELLED unless it has ended: any thread, also while another waits in next. */
 void rpc_stream_cancel(struct rpc_stream *stream);
 /* Cancels it if it has not ended, and frees it. NULL is fine. */
 void rpc_stream_close(struct rpc_stream *stream);
-
-/* Frees what a reply owns; a zeroed or finished one is fine. */
-void rpc_reply_fini(struct rpc_reply *reply);
-/* Hands a reply's memory over; `from` is left finished. */
-void rpc_reply_move(struct rpc_reply *to, struct rpc_reply *from);
 
 #endif

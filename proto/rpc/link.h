@@ -27,6 +27,8 @@ struct rpc_link_events {
     void (*violation)(struct rpc_link *link, enum frame_step why, const char *what);
     void (*closed)(struct rpc_link *link);
     void (*drained)(struct rpc_link *link);
+    /* Credit of the whole connection came after rpc_link_credit had said 0 or less. */
+    void (*credited)(struct rpc_link *link);
     void (*disposed)(struct rpc_link *link);
 };
 
@@ -67,6 +69,22 @@ enum rpc_put rpc_link_put(struct rpc_link *link, struct frame_header header, str
 enum rpc_put rpc_link_put_message(struct rpc_link *link, struct frame_header header,
                                   struct fly_bytes meta, const ProtobufCMessage *message,
                                   size_t body_size, bool urgent);
+
+/*
+ * Flow control of all the connection's MSG frames together, beside that of each call; the unit is
+ * frame_credit's. All under the lock. The link itself handles WINDOW frames of id 0.
+ */
+/* What this side may still send; 0 or less: nothing. Spending may take it below 0 once. */
+int64_t rpc_link_credit(const struct rpc_link *link);
+void rpc_link_spend(struct rpc_link *link, uint32_t bytes);
+/* A MSG of so many came. False: the peer sent more than it was granted: a violation. */
+bool rpc_link_charge(struct rpc_link *link, uint32_t bytes);
+/* They were taken by the application, or thrown away: grants as much again, in steps of half a
+ * window. Flush afterwards. */
+void rpc_link_repay(struct rpc_link *link, uint32_t bytes);
+
+/* Bytes of the peer, from its preface on, up to the end of the frame that is being handled. */
+uint64_t rpc_link_taken(const struct rpc_link *link);
 
 /* Keepalive: probes after keepalive_ms of silence. Returns when to look again, or 0 when twice
  * that has passed and the connection is to be closed. Not under the lock. */

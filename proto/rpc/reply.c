@@ -14,9 +14,13 @@ void reply_set(struct rpc_reply *reply, enum fly_status status, bool sent, const
     text_size = text_size < sizeof reply->text ? text_size : sizeof reply->text - 1;
     reply->status = status;
     reply->sent = sent;
+    reply->gap = 0;
     reply->detail = (struct fly_bytes){0};
+    reply->head = (struct fly_bytes){0};
+    reply->trailer = (struct fly_bytes){0};
     reply->message = NULL;
     reply->memory = NULL;
+    reply->head_memory = NULL;
     if (text_size > 0) {
         memcpy(reply->text, text, text_size);
     }

@@ -1,43 +1,15 @@
 /*
  * server - the answering side: connections, HELLO, calls, streams, limits, drain.
  *
- * A server, whole:
- *
- *     static void on_hello(void *user, struct rpc_hello *hello)
- *     {
- *         rpc_hello_accept(hello, (struct fly_bytes){0}, NULL);
- *     }
- *
- *     static void on_call(void *user, struct rpc_call *call)
- *     {
- *         rpc_call_reply(call, rpc_call_request(call)); // an echo
- *     }
- *
- *     int main(void)
- *     {
- *         static const struct rpc_method *const methods[] = {&rpc_health_echo};
- *         static const char *const urls[] = {"tcp://127.0.0.1:7401"};
- *         struct rpc_server *server;
- *         struct fly_error error;
- *
- *         if (rpc_server_create(&server,
- *                               &(struct rpc_server_config){.urls = urls,
- *                                                           .url_count = 1,
- *                                                           .methods = methods,
- *                                                           .method_count = 1,
- *                                                           .on_hello = on_hello,
- *                                                           .on_call = on_call},
- *                               &error) != FLY_OK) {
- *             errx(1, "%s", error.text);
- *         }
- *         pause();
- *         rpc_server_destroy(server);
- *     }
+ * Two ways to serve: `services` (generated from a .proto: typed handlers; tests/unit/example has a
+ * whole server in 30 lines), or `methods` with one on_call for all of them (what a node does, which
+ * posts every call to its loop). Both may be used at once.
  *
  * Callbacks run on nng's few task threads (or on the thread that accepts a HELLO, finishes the last
- * call, or on the timer thread): they must not wait. A request is checked against its descriptor
- * and unpacked into a bounded arena before on_call sees it; a late, malformed, unknown or excess
- * call is answered by the library and counted.
+ * call, or on the timer thread): they must not wait. Handlers of services do too where the method
+ * is RPC_INLINE or `workers` is 0; else they run on a worker thread (proto/rpc/pool.h) and may. A
+ * request is checked against its descriptor and unpacked into a bounded arena before on_call sees
+ * it; a late, malformed, unknown or excess call is answered by the library and counted.
  *
  * A call belongs to the application from on_call until it finishes it (rpc_call_reply,
  * rpc_call_fail or rpc_call_turn_away, exactly once, from any thread). Until then the pointer stays
@@ -55,42 +27,59 @@
 #include "proto/base/status.h"
 #include "proto/rpc/batch.h"
 #include "proto/rpc/method.h"
+#include "proto/rpc/reply.h"
 #include "proto/rpc/tls.h"
 #include "proto/wire/frame.h"
 
 struct rpc_server;
 struct rpc_hello;
 struct rpc_call;
+struct rpc_metrics;
 
-enum { RPC_SERVER_URLS_MAX = 8, RPC_REMOTE_SIZE = 64 };
+enum { RPC_SERVER_URLS_MAX = 8, RPC_REMOTE_SIZE = 64, RPC_SLOW_KEEP = 64 * 1024 };
 
 struct rpc_server_config {
-    /* [tls+]tcp://ADDRESS:PORT (numeric; port 0: any) or ipc:///path */
+    /* [tls+]tcp://ADDRESS:PORT (numeric; port 0: any), ipc:///path or inproc://name */
     const char *const *urls;
     size_t url_count;
     const struct rpc_tls *tls;               /* for tls+tcp://, with a certificate; not kept */
-    const struct rpc_method *const *methods; /* borrowed for the server's life */
+    const struct rpc_method *const *methods; /* borrowed for the server's life; go to on_call */
     size_t method_count;
+    const struct rpc_service *services; /* copied, what they point to is borrowed */
+    size_t service_count;
 
     void *user; /* of the callbacks */
-    /* A connection says who it is: accept or refuse, here or later, from any thread. NULL: all are
-     * accepted as nobody. */
+    /* A connection says who it is: accept or refuse, here or later, from any thread. NULL: there is
+     * no authentication, all are accepted and may call everything. */
     void (*on_hello)(void *user, struct rpc_hello *hello);
     void (*on_call)(void *user, struct rpc_call *call);
+    /* Asked before a handler of `services` runs (calls of `methods` ask in on_call): other than
+     * FLY_OK turns the call away with that. NULL: who may connect may call. */
+    enum fly_status (*on_allow)(void *user, const struct rpc_call *call, struct fly_error *error);
     /* The caller no longer wants this call (or died): finish it soon. It may finish on another
      * thread at this very moment: hold it to post it. May be NULL. */
     void (*on_cancel)(void *user, struct rpc_call *call);
     /* A stream whose rpc_call_send was refused can send again. May be NULL. */
     void (*on_writable)(void *user, struct rpc_call *call);
+    /* rpc_call_next of this call said NOTHING and would now say otherwise. May be NULL. */
+    void (*on_readable)(void *user, struct rpc_call *call);
     /* The connection is gone and its last call finished: once for each accepted non-NULL peer. */
     void (*on_peer_gone)(void *user, void *peer);
 
     /* Limits; 0 means the value in brackets. */
     uint32_t connections_max;     /* [1,024] more are closed at once */
+    uint32_t handshakes_max;      /* [256] connections whose HELLO was not accepted yet */
     uint32_t calls_max;           /* [256] in flight on one connection */
+    uint32_t tenant_calls_max;    /* [1,024] in flight of one tenant (rpc_hello_set_tenant) */
+    uint32_t workers;             /* [0] threads for handlers of services that are not INLINE */
+    uint32_t queue_max;           /* [1,024] calls that wait for a worker */
     uint32_t frame_max;           /* [1 MiB] */
     uint32_t arena_max;           /* [4 MiB] an unpacked request */
     uint32_t out_max;             /* [4 MiB] bytes one connection may have waiting to be sent */
+    uint64_t out_total_max;       /* [256 MiB] the same, of all connections of this server */
+    uint32_t stream_window;       /* [64 KiB] bytes a client may stream ahead of rpc_call_next */
+    uint32_t conn_window;         /* [1 MiB] the same, of all calls of a connection */
+    int64_t frame_timeout_ms;     /* [10,000] for the rest of a frame that has begun */
     int64_t handshake_timeout_ms; /* [2,000] from accept until HELLO was answered */
     int64_t keepalive_ms;         /* [30,000] PING after so much silence, closed after twice that */
 };
@@ -112,11 +101,15 @@ struct rpc_server_counters {
     uint64_t malformed;       /* requests that failed the check against their descriptor */
     uint64_t unknown_methods;
     uint64_t unauthenticated;
-    uint64_t excess;    /* over calls_max */
-    uint64_t late;      /* deadline passed before dispatch: not executed */
-    uint64_t cancelled; /* by CANCEL */
-    uint64_t orphaned;  /* finished after their caller had gone or given up */
-    uint64_t stale;     /* CANCEL or WINDOW for a call that had ended */
+    uint64_t excess;            /* over calls_max, tenant_calls_max, a method's own or queue_max */
+    uint64_t handshakes_excess; /* closed at once: over handshakes_max */
+    uint64_t frames_late;       /* connections closed on frame_timeout_ms */
+    uint64_t slow_ended;        /* streams ended for a slow reader (RPC_SLOW_END) */
+    uint64_t slow_dropped;      /* messages dropped for one (RPC_SLOW_DROP) */
+    uint64_t late;              /* deadline passed before dispatch: not executed */
+    uint64_t cancelled;         /* by CANCEL */
+    uint64_t orphaned;          /* finished after their caller had gone or given up */
+    uint64_t stale;             /* CANCEL or WINDOW for a call that had ended */
     uint64_t bytes_in;
     uint64_t bytes_out;
 };
@@ -140,6 +133,10 @@ bool rpc_server_idle(struct rpc_server *server);
  * thread — and frees. Blocks; never on an nng thread. NULL is fine. */
 void rpc_server_destroy(struct rpc_server *server);
 struct rpc_server_counters rpc_server_counters(struct rpc_server *server);
+/* Counts and latencies of every method; lives as long as the server. */
+struct rpc_metrics *rpc_server_metrics(struct rpc_server *server);
+/* What it serves: for reflection. Lives as long as the server. */
+const struct rpc_service *rpc_server_services(const struct rpc_server *server, size_t *count);
 
 /* HELLO's payload, valid until it is answered. */
 struct fly_bytes rpc_hello_bytes(const struct rpc_hello *hello);
@@ -149,6 +146,9 @@ const char *rpc_hello_remote(const struct rpc_hello *hello);
  * until it is answered. */
 const uint8_t *rpc_hello_client_nonce(const struct rpc_hello *hello);
 const uint8_t *rpc_hello_server_nonce(const struct rpc_hello *hello);
+/* Before accepting: connections of one tenant (any number but 0, a hash of the subject, say) share
+ * tenant_calls_max. Without it only the connection's own limit counts. */
+void rpc_hello_set_tenant(struct rpc_hello *hello, uint64_t tenant);
 /* Exactly one of the two, once. `reply` is copied. `peer` is yours: rpc_call_peer gives it back,
  * on_peer_gone ends it (even if the connection had died already). NULL: nobody — only RPC_OPEN
  * methods run, the others are refused with UNAUTHENTICATED. Calls that waited are dispatched
@@ -165,6 +165,8 @@ void *rpc_call_peer(const struct rpc_call *call);
 /* CLOCK_BOOTTIME in ms, 0: none. Check it again with a fresh clock after your own queue. */
 int64_t rpc_call_deadline_ms(const struct rpc_call *call);
 const struct frame_trace *rpc_call_trace(const struct rpc_call *call);
+/* The caller's metadata: encoded, checked entries (proto/wire/metadata.h). */
+struct fly_bytes rpc_call_metadata(const struct rpc_call *call);
 /* A slot for the application; NULL at first. Not synchronised. */
 void *rpc_call_user(const struct rpc_call *call);
 void rpc_call_set_user(struct rpc_call *call, void *user);
@@ -184,10 +186,25 @@ void rpc_call_fail(struct rpc_call *call, enum fly_status status, const char *te
  * (rpc_reply.sent is false) and may try elsewhere without asking. */
 void rpc_call_turn_away(struct rpc_call *call, enum fly_status status, const char *text,
                         struct fly_bytes detail);
+/* Initial metadata, at most once, before the first message and the end. FAILED_PRECONDITION: too
+ * late. INVALID_ARGUMENT: not sound entries. UNAVAILABLE: the caller is gone. */
+enum fly_status rpc_call_send_head(struct rpc_call *call, struct fly_bytes entries);
+/* Trailing metadata: copied, goes with whatever ends the call; the last one set counts. Not
+ * synchronised with the end. INVALID_ARGUMENT: not sound entries. */
+enum fly_status rpc_call_set_trailer(struct rpc_call *call, struct fly_bytes entries);
 /* Streams: one message. RESOURCE_EXHAUSTED: the reader is behind its window or the connection at
- * out_max; nothing was queued and on_writable will tell. UNAVAILABLE: the caller is gone.
- * INVALID_ARGUMENT: larger than the client takes. */
+ * out_max; nothing was queued and on_writable will tell (RPC_SLOW_WAIT; RPC_SLOW_END: the caller
+ * was told so, finish the call). UNAVAILABLE: the caller is gone. INVALID_ARGUMENT: larger than the
+ * client takes. */
 enum fly_status rpc_call_send(struct rpc_call *call, const ProtobufCMessage *message);
+/* The same, waiting up to timeout_ms (negative: for ever) for the reader. For workers. */
+enum fly_status rpc_call_send_wait(struct rpc_call *call, const ProtobufCMessage *message,
+                                   int64_t timeout_ms);
+/* Where the client streams: its next message, waiting up to timeout_ms (0: not at all; negative:
+ * for ever; only workers may wait). END with OK: it has sent all; with CANCELLED: it gave up or is
+ * gone; INTERNAL: a message did not parse. `message` is always filled and always to be finished.
+ * One thread at a time per call. */
+enum rpc_next rpc_call_next(struct rpc_call *call, int64_t timeout_ms, struct rpc_reply *message);
 
 /* Keeps the struct (not the call) alive past its end, for messages in a mailbox. */
 void rpc_call_hold(struct rpc_call *call);

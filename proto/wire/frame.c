@@ -24,6 +24,7 @@ void frame_preface_encode(const struct frame_preface *preface,
     fly_put_u32(&w, preface->frame_max);
     fly_put_u32(&w, preface->calls_max);
     fly_put_u32(&w, preface->window);
+    fly_put_u32(&w, preface->conn_window);
     fly_put_bytes(&w, preface->nonce, sizeof preface->nonce);
     FLY_CHECK(!w.failed && w.size == FRAME_PREFACE_SIZE);
 }
@@ -43,6 +44,7 @@ enum fly_status frame_preface_decode(const uint8_t in[static FRAME_PREFACE_SIZE]
     preface.frame_max = fly_get_u32(&r);
     preface.calls_max = fly_get_u32(&r);
     preface.window = fly_get_u32(&r);
+    preface.conn_window = fly_get_u32(&r);
     fly_get_copy(&r, preface.nonce, sizeof preface.nonce);
     if (preface.version != FRAME_VERSION) {
         return fly_error_set(error, FLY_UNAVAILABLE,
@@ -50,7 +52,8 @@ enum fly_status frame_preface_decode(const uint8_t in[static FRAME_PREFACE_SIZE]
                              FRAME_VERSION);
     }
     if (preface.frame_max < FRAME_SIZE_MIN || preface.frame_max > FRAME_SIZE_MAX ||
-        preface.calls_max > 1U << FRAME_SLOT_BITS || preface.window > INT32_MAX) {
+        preface.calls_max > 1U << FRAME_SLOT_BITS || preface.window > INT32_MAX ||
+        preface.conn_window > INT32_MAX) {
         return fly_error_set(error, FLY_INVALID_ARGUMENT, "the other side's limits make no sense");
     }
     *out = preface;
@@ -100,18 +103,23 @@ static bool header_sound(const struct frame_header *h)
     case FRAME_HELLO:
         return whole && h->meta_size == 0;
     case FRAME_REQ:
-        return !whole && h->meta_size >= FRAME_REQ_META_SIZE;
+        return !whole && h->meta_size >= FRAME_REQ_META_SIZE &&
+               ((h->flags & FRAME_FLAG_STREAMING) == 0 || body_size == 0);
     case FRAME_MSG:
         return !whole && h->meta_size == 0;
     case FRAME_END:
         if (h->arg == FLY_OK) {
-            return !whole && h->meta_size == 0;
+            return !whole && (h->meta_size == 0 || (h->flags & FRAME_FLAG_METADATA) != 0) &&
+                   h->meta_size <= FRAME_END_META_MAX;
         }
-        return h->meta_size <= FRAME_TEXT_MAX && body_size <= FRAME_DETAIL_MAX;
+        return h->meta_size <= FRAME_END_META_MAX && body_size <= FRAME_DETAIL_MAX;
     case FRAME_CANCEL:
+    case FRAME_DONE:
         return !whole && h->size == 0;
+    case FRAME_HEAD:
+        return !whole && body_size == 0 && h->meta_size <= FRAME_METADATA_MAX;
     case FRAME_WINDOW:
-        return !whole && h->size == 0 && h->arg > 0 && h->arg <= INT32_MAX;
+        return h->size == 0 && h->arg > 0 && h->arg <= INT32_MAX;
     case FRAME_PING:
     case FRAME_PONG:
         return whole && h->size == 0;
@@ -159,6 +167,9 @@ size_t frame_request_encode(const struct frame_request *request, uint8_t *flags,
         fly_put_bytes(&w, request->trace.trace_id, sizeof request->trace.trace_id);
         fly_put_bytes(&w, request->trace.span_id, sizeof request->trace.span_id);
     }
+    if (request->metadata.size > 0) {
+        *flags |= FRAME_FLAG_METADATA;
+    }
     return w.size;
 }
 
@@ -172,5 +183,39 @@ bool frame_request_decode(const struct frame *frame, struct frame_request *out)
         fly_get_copy(&r, out->trace.trace_id, sizeof out->trace.trace_id);
         fly_get_copy(&r, out->trace.span_id, sizeof out->trace.span_id);
     }
-    return !r.failed;
+    if ((frame->header.flags & FRAME_FLAG_METADATA) != 0) {
+        out->metadata.size = fly_reader_left(&r);
+        out->metadata.data = fly_get_bytes(&r, out->metadata.size);
+    }
+    return !r.failed && out->metadata.size <= FRAME_METADATA_MAX;
+}
+
+size_t frame_end_encode(const struct frame_end *end, uint8_t *flags,
+                        uint8_t out[static FRAME_END_META_MAX])
+{
+    struct fly_writer w = fly_writer_over(out, FRAME_END_META_MAX);
+
+    FLY_CHECK(end->text.size <= FRAME_TEXT_MAX && end->metadata.size <= FRAME_METADATA_MAX);
+    if (end->metadata.size > 0) {
+        *flags |= FRAME_FLAG_METADATA;
+        fly_put_u16(&w, (uint16_t)end->text.size);
+    }
+    fly_put_bytes(&w, end->text.data, end->text.size);
+    fly_put_bytes(&w, end->metadata.data, end->metadata.size);
+    return w.size;
+}
+
+bool frame_end_decode(const struct frame *frame, struct frame_end *out)
+{
+    struct fly_reader r = fly_reader_over(frame->meta.data, frame->meta.size);
+
+    *out = (struct frame_end){.text = frame->meta};
+    if ((frame->header.flags & FRAME_FLAG_METADATA) != 0) {
+        out->text.size = fly_get_u16(&r);
+        out->text.data = fly_get_bytes(&r, out->text.size);
+        out->metadata.size = fly_reader_left(&r);
+        out->metadata.data = fly_get_bytes(&r, out->metadata.size);
+    }
+    return !r.failed && out->text.size <= FRAME_TEXT_MAX &&
+           out->metadata.size <= FRAME_METADATA_MAX;
 }

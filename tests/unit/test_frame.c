@@ -13,7 +13,7 @@
 static void test_preface(void **state)
 {
     const struct frame_preface good = {
-        .version = 1, .frame_max = 1 << 20, .calls_max = 256, .window = 65536};
+        .version = FRAME_VERSION, .frame_max = 1 << 20, .calls_max = 256, .window = 65536};
     uint8_t data[FRAME_PREFACE_SIZE];
     struct frame_preface back;
     struct fly_error error;
