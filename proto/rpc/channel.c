@@ -137,6 +137,11 @@ static void on_drained(struct rpc_link *link)
     (void)link; /* nobody waits: a refused call was the caller's to repeat */
 }
 
+static void on_credited(struct rpc_link *link)
+{
+    (void)link;
+}
+
 static void on_disposed(struct rpc_link *link)
 {
     channel_drop(channel_of(link));
@@ -148,6 +153,7 @@ static const struct rpc_link_events link_events = {
     .violation = on_violation,
     .closed = on_closed,
     .drained = on_drained,
+    .credited = on_credited,
     .disposed = on_disposed,
 };
 
@@ -160,7 +166,8 @@ void channel_greet(struct rpc_channel *channel, struct transport *transport)
 {
     struct frame_preface ours = {.version = FRAME_VERSION,
                                  .frame_max = channel->config.frame_max,
-                                 .window = channel->config.stream_window};
+                                 .window = channel->config.stream_window,
+                                 .conn_window = channel->config.conn_window};
 
     (void)atomic_fetch_add(&channel->references, 1); /* the transport's */
     rpc_link_init(&channel->link, transport, channel->config.frame_max, &link_events);

@@ -18,6 +18,7 @@ static void fill_limits(struct rpc_channel_config *config)
     config->frame_max = config->frame_max > 0 ? config->frame_max : 1 << 20;
     config->out_max = config->out_max > 0 ? config->out_max : 4 << 20;
     config->stream_window = config->stream_window > 0 ? config->stream_window : 64 * 1024;
+    config->conn_window = config->conn_window > 0 ? config->conn_window : 1 << 20;
 }
 
 static enum fly_status check_config(const struct rpc_channel_config *config,
@@ -28,7 +29,8 @@ static enum fly_status check_config(const struct rpc_channel_config *config,
                              config->hello.size);
     }
     if (config->frame_max < FRAME_SIZE_MIN || config->frame_max > FRAME_SIZE_MAX ||
-        config->calls_max > 1U << FRAME_SLOT_BITS || config->stream_window > INT32_MAX) {
+        config->calls_max > 1U << FRAME_SLOT_BITS || config->stream_window > INT32_MAX ||
+        config->conn_window > INT32_MAX) {
         return fly_error_set(error, FLY_INVALID_ARGUMENT, "channel limits out of range");
     }
     return FLY_OK;

@@ -29,6 +29,20 @@ static bool link_own_frame(struct rpc_link *link, const struct frame *frame)
     return fine;
 }
 
+/* WINDOW for all calls together. */
+static void take_credit(struct rpc_link *link, uint32_t bytes)
+{
+    rpc_link_lock(link);
+    bool dry = link->credit <= 0;
+    link->credit += bytes;
+    link->credit = link->credit > INT32_MAX ? INT32_MAX : link->credit;
+    bool tell = dry && link->credit > 0;
+    rpc_link_unlock(link);
+    if (tell) {
+        link->events->credited(link);
+    }
+}
+
 static bool take_frame(struct rpc_link *link, const struct frame *frame)
 {
     switch (frame->header.type) {
@@ -37,6 +51,12 @@ static bool take_frame(struct rpc_link *link, const struct frame *frame)
     case FRAME_PING:
     case FRAME_PONG:
         return link_own_frame(link, frame);
+    case FRAME_WINDOW:
+        if (frame->header.call_id == 0) {
+            take_credit(link, frame->header.arg);
+            return true;
+        }
+        return link->events->frame(link, frame);
     default:
         return link->events->frame(link, frame);
     }
@@ -61,7 +81,9 @@ static size_t take_preface(struct rpc_link *link, const uint8_t *data, size_t si
     }
     rpc_link_lock(link); /* other threads may be sending already */
     link->theirs = theirs;
+    link->credit = theirs.conn_window;
     link->preface_seen = true;
+    link->taken = FRAME_PREFACE_SIZE;
     rpc_link_unlock(link);
     return link->events->preface(link) ? FRAME_PREFACE_SIZE : SIZE_MAX;
 }
@@ -71,7 +93,8 @@ static size_t on_bytes(void *user, const uint8_t *data, size_t size, size_t *wan
     struct rpc_link *link = link_of(user);
     size_t taken = 0;
 
-    atomic_store_explicit(&link->heard_ms, fly_clock_boot_ms(), memory_order_relaxed);
+    link->heard_us = fly_clock_boot_us();
+    atomic_store_explicit(&link->heard_ms, link->heard_us / 1000, memory_order_relaxed);
     if (!link->preface_seen) {
         taken = take_preface(link, data, size);
         if (taken == 0 || taken == SIZE_MAX) {
@@ -88,8 +111,9 @@ static size_t on_bytes(void *user, const uint8_t *data, size_t size, size_t *wan
             *wanted = used;
             return taken;
         }
-        if (step == FRAME_READY && !take_frame(link, &frame)) {
-            step = FRAME_BAD;
+        if (step == FRAME_READY) {
+            link->taken += used;
+            step = take_frame(link, &frame) ? FRAME_READY : FRAME_BAD;
         }
         if (step != FRAME_READY) {
             link->events->violation(link, step,
@@ -151,8 +175,9 @@ void rpc_link_start(struct rpc_link *link, struct frame_preface ours)
 {
     FLY_CHECK(sodium_init() >= 0);
     randombytes_buf(ours.nonce, sizeof ours.nonce);
-    link->ours = ours;
     rpc_link_lock(link);
+    link->ours = ours;
+    link->allowed = ours.conn_window;
     uint8_t *room = transport_reserve(link->transport, FRAME_PREFACE_SIZE, true);
     if (room != NULL) {
         frame_preface_encode(&ours, room);
@@ -230,6 +255,48 @@ enum rpc_put rpc_link_put_message(struct rpc_link *link, struct frame_header hea
         FLY_CHECK(protobuf_c_message_pack(message, room) == body_size);
     }
     return put;
+}
+
+/* ---- flow control of the whole connection ---- */
+
+int64_t rpc_link_credit(const struct rpc_link *link)
+{
+    return link->credit;
+}
+
+void rpc_link_spend(struct rpc_link *link, uint32_t bytes)
+{
+    link->credit -= bytes;
+}
+
+bool rpc_link_charge(struct rpc_link *link, uint32_t bytes)
+{
+    /* the peer sends while it has any credit, so its last message may go past it */
+    bool fine = link->allowed > 0;
+
+    link->allowed -= bytes;
+    return fine;
+}
+
+void rpc_link_repay(struct rpc_link *link, uint32_t bytes)
+{
+    struct frame_header window = {.type = FRAME_WINDOW};
+    static const struct fly_bytes nothing;
+
+    link->repaid += bytes;
+    if (link->repaid == 0 || link->repaid < link->ours.conn_window / 2) {
+        return;
+    }
+    window.arg = link->repaid;
+    if (rpc_link_put(link, window, nothing, nothing, true) == RPC_PUT_DONE) {
+        link->allowed += link->repaid;
+        link->repaid = 0;
+    }
+}
+
+uint64_t rpc_link_taken(const struct rpc_link *link)
+{
+    return link->taken;
 }
 
 int64_t rpc_link_tick(struct rpc_link *link, int64_t now_ms, int64_t keepalive_ms)

@@ -27,7 +27,8 @@ struct rpc_link_events {
     void (*violation)(struct rpc_link *link, enum frame_step why, const char *what);
     void (*closed)(struct rpc_link *link);
     void (*drained)(struct rpc_link *link);
-    /* Credit of the whole connection came after rpc_link_credit had said 0 or less. */
+    /* Credit of the whole connection came after rpc_link_credit had said 0 or less. Not under the
+     * lock. */
     void (*credited)(struct rpc_link *link);
     void (*disposed)(struct rpc_link *link);
 };
@@ -40,6 +41,12 @@ struct rpc_link {
     struct frame_preface theirs; /* once preface_seen; both are set once, under the lock */
     bool preface_seen;
     atomic_int_fast64_t heard_ms; /* when bytes came last */
+    int64_t heard_us;             /* the same; the receiving thread's own, as is: */
+    uint64_t taken;
+    /* under the lock, see rpc_link_credit and the others: */
+    int64_t credit;  /* we may send so much */
+    int64_t allowed; /* the peer may */
+    uint32_t repaid; /* of the peer's, not granted again yet */
 };
 
 enum rpc_put {
@@ -83,7 +90,8 @@ bool rpc_link_charge(struct rpc_link *link, uint32_t bytes);
  * window. Flush afterwards. */
 void rpc_link_repay(struct rpc_link *link, uint32_t bytes);
 
-/* Bytes of the peer, from its preface on, up to the end of the frame that is being handled. */
+/* Bytes of the peer, from its preface on, up to the end of the frame that is being handled. On the
+ * thread that handles it. */
 uint64_t rpc_link_taken(const struct rpc_link *link);
 
 /* Keepalive: probes after keepalive_ms of silence. Returns when to look again, or 0 when twice

@@ -30,6 +30,8 @@ static void fill_limits(struct rpc_server_config *config)
     config->frame_max = u32_or(config->frame_max, 1 << 20);
     config->arena_max = u32_or(config->arena_max, 4 << 20);
     config->out_max = u32_or(config->out_max, 4 << 20);
+    config->stream_window = u32_or(config->stream_window, 64 << 10);
+    config->conn_window = u32_or(config->conn_window, 1 << 20);
     config->handshake_timeout_ms =
         config->handshake_timeout_ms > 0 ? config->handshake_timeout_ms : 2000;
     config->keepalive_ms = config->keepalive_ms > 0 ? config->keepalive_ms : 30000;
@@ -43,7 +45,8 @@ static enum fly_status check_config(const struct rpc_server_config *config, stru
                              RPC_SERVER_URLS_MAX);
     }
     if (config->frame_max < FRAME_SIZE_MIN || config->frame_max > FRAME_SIZE_MAX ||
-        config->calls_max > 1U << FRAME_SLOT_BITS) {
+        config->calls_max > 1U << FRAME_SLOT_BITS || config->stream_window > INT32_MAX ||
+        config->conn_window > INT32_MAX) {
         return fly_error_set(error, FLY_INVALID_ARGUMENT, "RPC limits out of range");
     }
     return rpc_methods_check(config->methods, config->method_count, error);

@@ -272,6 +272,11 @@ static void on_drained(struct rpc_link *link)
     server_call_writable_all(conn_of(link));
 }
 
+static void on_credited(struct rpc_link *link)
+{
+    server_call_writable_all(conn_of(link));
+}
+
 static void on_disposed(struct rpc_link *link)
 {
     struct server_conn *conn = conn_of(link);
@@ -290,6 +295,7 @@ static const struct rpc_link_events link_events = {
     .violation = on_violation,
     .closed = on_closed,
     .drained = on_drained,
+    .credited = on_credited,
     .disposed = on_disposed,
 };
 
@@ -333,7 +339,9 @@ void server_conn_accept(void *user, struct transport *transport)
     }
     struct frame_preface ours = {.version = FRAME_VERSION,
                                  .frame_max = server->config.frame_max,
-                                 .calls_max = server->config.calls_max};
+                                 .calls_max = server->config.calls_max,
+                                 .window = server->config.stream_window,
+                                 .conn_window = server->config.conn_window};
     stat_add(&server->stats.accepted);
     rpc_link_hold(&conn->link); /* it may be closed before this is done with it */
     rpc_link_start(&conn->link, ours);

@@ -7,9 +7,12 @@
 #include <string.h>
 
 #include "proto/base/check.h"
+#include "proto/base/rng.h"
 #include "proto/wire/frame.h"
+#include "proto/wire/metadata.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t fuzz_make(struct fly_rng *rng, uint8_t *out, size_t max);
 
 static void check_preface(const uint8_t *data)
 {
@@ -23,31 +26,109 @@ static void check_preface(const uint8_t *data)
         frame_preface_encode(&preface, again);
         FLY_CHECK(frame_preface_decode(again, &back, &error) == FLY_OK);
         FLY_CHECK(preface.version == back.version && preface.frame_max == back.frame_max &&
-                  preface.calls_max == back.calls_max && preface.window == back.window);
+                  preface.calls_max == back.calls_max && preface.window == back.window &&
+                  preface.conn_window == back.conn_window);
     }
+}
+
+static bool within(struct fly_bytes part, struct fly_bytes whole)
+{
+    return part.size == 0 || (part.data >= whole.data && part.size <= whole.size &&
+                              part.data + part.size <= whole.data + whole.size);
+}
+
+static void check_request(const struct frame *frame)
+{
+    uint8_t meta[FRAME_REQ_META_MAX];
+    struct frame_request request;
+    struct frame_request back;
+    struct fly_error error;
+    uint8_t flags = 0;
+
+    if (!frame_request_decode(frame, &request)) {
+        return;
+    }
+    FLY_CHECK(within(request.metadata, frame->meta));
+    (void)metadata_check(request.metadata, &error);
+    size_t size = frame_request_encode(&request, &flags, meta);
+    if (request.metadata.size > 0) {
+        memcpy(meta + size, request.metadata.data, request.metadata.size);
+    }
+    struct frame again = {.header = {.type = FRAME_REQ, .flags = flags},
+                          .meta = {.data = meta, .size = size + request.metadata.size}};
+    FLY_CHECK(frame_request_decode(&again, &back));
+    FLY_CHECK(request.timeout_ms == back.timeout_ms &&
+              request.metadata.size == back.metadata.size &&
+              memcmp(&request.trace, &back.trace, sizeof back.trace) == 0);
+}
+
+static void check_end(const struct frame *frame)
+{
+    uint8_t meta[FRAME_END_META_MAX];
+    struct frame_end end;
+    struct frame_end back;
+    uint8_t flags = 0;
+
+    if (!frame_end_decode(frame, &end)) {
+        return;
+    }
+    FLY_CHECK(within(end.text, frame->meta) && within(end.metadata, frame->meta));
+    size_t size = frame_end_encode(&end, &flags, meta);
+    struct frame again = {.header = {.type = FRAME_END, .flags = flags},
+                          .meta = {.data = meta, .size = size}};
+    FLY_CHECK(frame_end_decode(&again, &back));
+    FLY_CHECK(end.text.size == back.text.size && end.metadata.size == back.metadata.size);
 }
 
 static void check_frame(const uint8_t *data, const struct frame *frame, size_t used)
 {
     uint8_t header[FRAME_HEADER_SIZE];
-    struct frame_request request;
 
     FLY_CHECK(used == FRAME_HEADER_SIZE + (size_t)frame->header.size);
     FLY_CHECK(frame->meta.size + frame->body.size == frame->header.size);
     FLY_CHECK(frame->meta.size == 0 || frame->meta.data == data + FRAME_HEADER_SIZE);
     frame_header_encode(&frame->header, header);
     FLY_CHECK(memcmp(header, data, FRAME_HEADER_SIZE) == 0);
-    if (frame->header.type == FRAME_REQ && frame_request_decode(frame, &request)) {
-        uint8_t flags = 0;
-        uint8_t meta[FRAME_REQ_META_SIZE + FRAME_TRACE_SIZE];
-        size_t meta_size = frame_request_encode(&request, &flags, meta);
-        struct frame again = {.header = {.type = FRAME_REQ, .flags = flags},
-                              .meta = {.data = meta, .size = meta_size}};
-        struct frame_request back;
-        FLY_CHECK(frame_request_decode(&again, &back));
-        FLY_CHECK(request.timeout_ms == back.timeout_ms);
-        FLY_CHECK(memcmp(&request.trace, &back.trace, sizeof back.trace) == 0);
+    if (frame->header.type == FRAME_REQ) {
+        check_request(frame);
+    } else if (frame->header.type == FRAME_END) {
+        check_end(frame);
     }
+}
+
+/* A preface and sound frames of all types, for mill.c. */
+size_t fuzz_make(struct fly_rng *rng, uint8_t *out, size_t max)
+{
+    struct frame_preface preface = {.version = FRAME_VERSION,
+                                    .frame_max = FRAME_SIZE_MIN,
+                                    .calls_max = 1 + (uint32_t)fly_rng_below(rng, 1024),
+                                    .window = (uint32_t)fly_rng_below(rng, 1 << 20),
+                                    .conn_window = (uint32_t)fly_rng_below(rng, 1 << 20)};
+    size_t size = FRAME_PREFACE_SIZE;
+
+    if (max < size) {
+        return 0;
+    }
+    frame_preface_encode(&preface, out);
+    for (uint64_t n = fly_rng_below(rng, 6); n > 0 && max - size >= FRAME_HEADER_SIZE + 64; n--) {
+        uint32_t meta = (uint32_t)fly_rng_below(rng, 33);
+        uint32_t body = (uint32_t)fly_rng_below(rng, 32);
+        struct frame_header header = {.type = (uint8_t)fly_rng_below(rng, FRAME_TYPE_COUNT),
+                                      .flags = (uint8_t)fly_rng_below(rng, 32),
+                                      .call_id = (uint32_t)fly_rng_below(rng, 4),
+                                      .arg = (uint32_t)fly_rng_below(rng, 17)};
+        meta = header.type == FRAME_REQ ? meta + 4 : meta * (uint32_t)fly_rng_below(rng, 2);
+        meta = meta > 64 - body ? 64 - body : meta;
+        header.meta_size = (uint16_t)meta;
+        header.size = meta + body * (uint32_t)fly_rng_below(rng, 2);
+        frame_header_encode(&header, out + size);
+        size += FRAME_HEADER_SIZE;
+        for (uint32_t i = 0; i < header.size; i++) {
+            out[size + i] = (uint8_t)fly_rng_below(rng, i % 8 == 0 ? 4 : 128);
+        }
+        size += header.size;
+    }
+    return size;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

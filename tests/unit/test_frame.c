@@ -12,8 +12,11 @@
 
 static void test_preface(void **state)
 {
-    const struct frame_preface good = {
-        .version = FRAME_VERSION, .frame_max = 1 << 20, .calls_max = 256, .window = 65536};
+    const struct frame_preface good = {.version = FRAME_VERSION,
+                                       .frame_max = 1 << 20,
+                                       .calls_max = 256,
+                                       .window = 65536,
+                                       .conn_window = 1 << 20};
     uint8_t data[FRAME_PREFACE_SIZE];
     struct frame_preface back;
     struct fly_error error;
@@ -24,6 +27,7 @@ static void test_preface(void **state)
     assert_int_equal(back.frame_max, good.frame_max);
     assert_int_equal(back.calls_max, good.calls_max);
     assert_int_equal(back.window, good.window);
+    assert_int_equal(back.conn_window, good.conn_window);
     for (size_t size = 0; size <= FRAME_PREFACE_SIZE; size++) {
         assert_true(frame_preface_begins(data, size));
     }
@@ -78,6 +82,35 @@ static void test_sizes_that_cannot_be(void **state)
         {"a ping with a body", {.type = FRAME_PING, .size = 1}, FRAME_BAD},
         {"an unknown type", {.type = FRAME_TYPE_COUNT}, FRAME_BAD},
         {"meta larger than all", {.type = FRAME_END, .size = 4, .meta_size = 5}, FRAME_BAD},
+        {"credit for a connection", {.type = FRAME_WINDOW, .arg = 1}, FRAME_READY},
+        {"credit of nothing", {.type = FRAME_WINDOW, .call_id = 1}, FRAME_BAD},
+        {"no more messages", {.type = FRAME_DONE, .call_id = 1}, FRAME_READY},
+        {"no more messages of nobody", {.type = FRAME_DONE}, FRAME_BAD},
+        {"no more messages, with one", {.type = FRAME_DONE, .call_id = 1, .size = 1}, FRAME_BAD},
+        {"initial metadata",
+         {.type = FRAME_HEAD, .call_id = 1, .size = 4, .meta_size = 4},
+         FRAME_READY},
+        {"initial metadata with a body",
+         {.type = FRAME_HEAD, .call_id = 1, .size = 5, .meta_size = 4},
+         FRAME_BAD},
+        {"OK with words", {.type = FRAME_END, .call_id = 1, .size = 4, .meta_size = 4}, FRAME_BAD},
+        {"OK with a trailer",
+         {.type = FRAME_END, .call_id = 1, .flags = FRAME_FLAG_METADATA, .size = 4, .meta_size = 4},
+         FRAME_READY},
+        {"a request that streams",
+         {.type = FRAME_REQ,
+          .call_id = 1,
+          .flags = FRAME_FLAG_STREAMING,
+          .size = 4,
+          .meta_size = 4},
+         FRAME_READY},
+        {"a request that streams, with a body",
+         {.type = FRAME_REQ,
+          .call_id = 1,
+          .flags = FRAME_FLAG_STREAMING,
+          .size = 5,
+          .meta_size = 4},
+         FRAME_BAD},
         {"a size near 2^32", {.type = FRAME_MSG, .size = UINT32_MAX}, FRAME_LARGE},
     };
 
@@ -116,6 +149,65 @@ static void test_request_meta(void **state)
     assert_memory_equal(&back.trace, &request.trace, sizeof back.trace);
 }
 
+static void test_request_metadata(void **state)
+{
+    static uint8_t data[FRAME_METADATA_MAX + 1];
+    struct frame_request request = {.timeout_ms = 7, .metadata = {data, 5}};
+    uint8_t meta[FRAME_REQ_META_SIZE + FRAME_TRACE_SIZE + sizeof data];
+    struct frame_request back;
+    uint8_t flags = 0;
+
+    (void)state;
+    memset(data, 'm', sizeof data);
+    size_t size = frame_request_encode(&request, &flags, meta);
+    assert_int_equal(flags, FRAME_FLAG_METADATA);
+    memcpy(meta + size, data, sizeof data);
+    struct frame frame = {.header = {.type = FRAME_REQ, .flags = flags},
+                          .meta = {.data = meta, .size = size + 5}};
+    assert_true(frame_request_decode(&frame, &back));
+    assert_int_equal(back.metadata.size, 5);
+    assert_ptr_equal(back.metadata.data, meta + size);
+    frame.meta.size = size + sizeof data;
+    assert_false(frame_request_decode(&frame, &back));
+    frame.header.flags = 0; /* bytes behind what is known */
+    assert_true(frame_request_decode(&frame, &back));
+    assert_int_equal(back.metadata.size, 0);
+}
+
+static void test_end(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *metadata;
+    } rows[] = {{"", ""}, {"not found", ""}, {"", "trailer"}, {"both", "of them"}};
+    uint8_t meta[FRAME_END_META_MAX];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct frame_end end = {
+            .text = {(const uint8_t *)rows[i].text, strlen(rows[i].text)},
+            .metadata = {(const uint8_t *)rows[i].metadata, strlen(rows[i].metadata)}};
+        struct frame_end back;
+        uint8_t flags = 0;
+        size_t size = frame_end_encode(&end, &flags, meta);
+        struct frame frame = {.header = {.type = FRAME_END, .flags = flags},
+                              .meta = {.data = meta, .size = size}};
+        assert_true(frame_end_decode(&frame, &back));
+        assert_int_equal(back.text.size, end.text.size);
+        assert_memory_equal(back.text.data, rows[i].text, back.text.size);
+        assert_int_equal(back.metadata.size, end.metadata.size);
+        assert_memory_equal(back.metadata.data, rows[i].metadata, back.metadata.size);
+    }
+    struct frame cut = {.header = {.type = FRAME_END, .flags = FRAME_FLAG_METADATA},
+                        .meta = {.data = meta, .size = 1}};
+    struct frame_end back;
+    assert_false(frame_end_decode(&cut, &back));
+    meta[0] = 3; /* a text that is not there */
+    meta[1] = 0;
+    cut.meta.size = 4;
+    assert_false(frame_end_decode(&cut, &back));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -123,6 +215,8 @@ int main(void)
         cmocka_unit_test(test_byte_by_byte),
         cmocka_unit_test(test_sizes_that_cannot_be),
         cmocka_unit_test(test_request_meta),
+        cmocka_unit_test(test_request_metadata),
+        cmocka_unit_test(test_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
