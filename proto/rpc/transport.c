@@ -62,6 +62,9 @@ static void dispose(struct rpc_job *job)
     bool started = t->started;
 
     nng_stream_close(t->stream);
+    t->writing = false;
+    t->out.size = 0;
+    transport_repay(t);
     free_parts(t);
     if (started) {
         events->disposed(user);
@@ -92,6 +95,7 @@ struct transport *transport_make(nng_stream *stream, const struct transport_conf
     atomic_init(&t->references, 1);
     t->dispose_job.run = dispose;
     t->closed_job.run = tell_closed;
+    t->room_job.run = transport_tell_room;
     (void)pthread_mutex_init(&t->lock, NULL);
     (void)pthread_mutex_init(&t->beginning, NULL);
     t->in.data = malloc(IN_SIZE);
@@ -174,11 +178,17 @@ static void shut(struct transport *t)
     nng_aio_abort(t->recv_aio, NNG_ECLOSED);
     nng_aio_abort(t->inline_aio, NNG_ECLOSED);
     nng_aio_abort(t->send_aio, NNG_ECLOSED);
+    transport_budget_leave(t);
 }
 
 bool transport_closed(const struct transport *t)
 {
     return t->closing;
+}
+
+bool transport_reading(const struct transport *t)
+{
+    return t->reading;
 }
 
 void transport_close(struct transport *t)

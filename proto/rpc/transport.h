@@ -25,10 +25,13 @@
 #ifndef FLY_RPC_TRANSPORT_H
 #define FLY_RPC_TRANSPORT_H
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/base/list.h"
 #include "proto/base/status.h"
 #include "proto/rpc/tls.h"
 
@@ -46,6 +49,10 @@ enum {
     TRANSPORT_SEND_COST = 1024,
     /* Short frames that end calls may go so far over out_max; past that the connection is cut. */
     TRANSPORT_URGENT_MAX = 1 << 20,
+    /* What waits at one connection counts against a shared budget above the first, in steps of the
+     * second: calls one at a time never touch it. */
+    TRANSPORT_BUDGET_FREE = 4 * 1024,
+    TRANSPORT_BUDGET_STEP = 16 * 1024,
 };
 
 /* On nng threads, one at a time (`closed` may come from the timer thread). */
@@ -63,9 +70,27 @@ struct transport_events {
     void (*mark)(uint32_t number, uint8_t out[static TRANSPORT_MARK_SIZE]);
 };
 
+/*
+ * What many connections together may have waiting to be sent. Outlives all of them (their
+ * `disposed`). Once `max` is spent, reserves that are not urgent are refused and counted, until
+ * half of it is free again: then `drained` tells each of those that were refused.
+ */
+struct transport_budget {
+    size_t max;
+    atomic_size_t used; /* now, in steps; over max by what was urgent or one message each */
+    atomic_uint_fast64_t refused;
+    atomic_uint waiters;
+    pthread_mutex_t lock;
+    struct fly_list waiting;
+};
+
+void transport_budget_init(struct transport_budget *budget, size_t max);
+void transport_budget_fini(struct transport_budget *budget);
+
 struct transport_config {
     const struct transport_events *events;
     size_t out_max;
+    struct transport_budget *budget; /* NULL: only out_max */
     bool hold_back; /* stop reading while more than half of out_max waits (servers only: two sides
                        that both hold back can wait for each other for ever) */
 };
@@ -122,7 +147,8 @@ void transport_unlock(struct transport *transport);
 /* All of these under the lock: */
 
 /* Room for `size` bytes at the end of what waits, to be filled before unlocking. NULL when closed
- * or over out_max. `urgent`: may go over; when even that is full, the connection is cut. */
+ * or over out_max or the budget. `urgent`: may go over both; when even TRANSPORT_URGENT_MAX is
+ * full, the connection is cut. */
 uint8_t *transport_reserve(struct transport *transport, size_t size, bool urgent);
 /* How many bytes were reserved ever: the position of the next. */
 uint64_t transport_position(const struct transport *transport);
@@ -133,6 +159,9 @@ void transport_marked(struct transport *transport, uint32_t number);
 /* Appends a mark now (keepalive), unless one is on its way. */
 void transport_probe(struct transport *transport);
 bool transport_closed(const struct transport *transport);
+/* False while it is held back (transport_config): what is missing of a frame may wait in the kernel
+ * then, and that it is late is not the peer's fault. */
+bool transport_reading(const struct transport *transport);
 
 /* Sends what waits: now, or at the end of this thread's batch. Not under the lock. */
 void transport_flush(struct transport *transport);

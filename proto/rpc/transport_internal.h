@@ -18,6 +18,12 @@ struct transport_buffer {
     size_t max;
 };
 
+enum transport_wait {
+    TRANSPORT_WAITS_NOT,
+    TRANSPORT_WAITS_LISTED, /* with a reference */
+    TRANSPORT_WAITS_POSTED, /* room_job is on its way, with the reference */
+};
+
 struct transport {
     nng_stream *stream;
     nng_aio *recv_aio;
@@ -30,6 +36,9 @@ struct transport {
     void *user;
     struct rpc_job closed_job;
     struct rpc_job dispose_job;
+    struct rpc_job room_job;
+    struct fly_list budget_node;      /* under the budget's lock, as is: */
+    enum transport_wait budget_waits; /* for room in the budget */
     atomic_uint_fast64_t bytes_in;
     atomic_uint_fast64_t bytes_out;
     char remote[TRANSPORT_REMOTE_SIZE];
@@ -42,6 +51,7 @@ struct transport {
     struct transport_buffer out;
     struct transport_buffer sending; /* the writer's own while `writing` */
     size_t sent;                     /* of `sending`; the writer's own too, without the lock */
+    size_t charged;                  /* to the budget */
     uint64_t reserved;               /* bytes ever appended to out */
     uint64_t spent;                  /* cost of all that was handed to the kernel */
     uint64_t read_by_peer;           /* the part of it that an answered mark covers */
@@ -74,5 +84,15 @@ bool transport_begin(struct transport *t, void (*operation)(nng_stream *, nng_ai
 /* False: the stream was shut, nothing will come of it. */
 bool transport_receive_more(struct transport *t);
 void transport_on_sent(void *transport);
+
+/* transport_budget.c; all but leave under the transport's lock. */
+/* `size` more shall wait. False: refused, and noted for `drained`. */
+bool transport_charge(struct transport *t, size_t size, bool urgent);
+/* Gives back what is over that which waits now. */
+void transport_repay(struct transport *t);
+/* room_job's: there is room in the budget. */
+void transport_tell_room(struct rpc_job *job);
+/* It is closed: it waits for no room, whatever happens. Not under the lock. */
+void transport_budget_leave(struct transport *t);
 
 #endif

@@ -57,8 +57,10 @@ uint8_t *transport_reserve(struct transport *t, size_t size, bool urgent)
     if (t->closing || t->cut) {
         return NULL;
     }
-    uint8_t *room = used <= max && size <= max - used ? buffer_extend(&t->out, size) : NULL;
+    bool fits = used <= max && size <= max - used && transport_charge(t, size, urgent);
+    uint8_t *room = fits ? buffer_extend(&t->out, size) : NULL;
     if (room == NULL) {
+        transport_repay(t);
         t->cut = urgent;
         t->room_wanted = true;
         return NULL;
@@ -192,6 +194,7 @@ static void write_out(struct transport *t)
         transport_lock(t);
         t->writing = false;
         buffer_empty(&t->sending);
+        transport_repay(t);
         t->cut = t->cut || !alive;
     }
     leave_writing(t);
@@ -211,6 +214,7 @@ void transport_on_sent(void *arg)
     transport_lock(t);
     t->writing = false;
     buffer_empty(&t->sending);
+    transport_repay(t);
     t->cut = t->cut || !alive;
     write_out(t);
     transport_drop(t);

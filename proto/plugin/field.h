@@ -1,0 +1,18 @@
+/*
+ * field - length-delimited fields that no descriptor here knows: custom options, found by number.
+ */
+#ifndef FLY_PLUGIN_FIELD_H
+#define FLY_PLUGIN_FIELD_H
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/base/bytes.h"
+
+/* Lends the contents of the last one with this number. False: there is none, or it is cut. */
+bool plug_field_unknown(const ProtobufCMessage *message, uint32_t number, struct fly_bytes *out);
+/* The same in an encoded message. */
+bool plug_field_find(struct fly_bytes message, uint32_t number, struct fly_bytes *out);
+
+#endif
