@@ -104,8 +104,10 @@ static enum fly_status make_field(struct schema *s, const struct made_message *o
         }
         to->oneof = from->oneof_index;
     }
-    to->presence = !to->repeated && (!of->proto3 || from->has_oneof_index ||
-                                     to->type == SCHEMA_MESSAGE || to->type == SCHEMA_GROUP);
+    /* the key and the value of a map's entry always stand there, as Google's encoders have it */
+    to->presence =
+        !to->repeated && (!of->proto3 || of->message.map_entry || from->has_oneof_index ||
+                          to->type == SCHEMA_MESSAGE || to->type == SCHEMA_GROUP);
     bool said = from->options != NULL && from->options->has_packed;
     to->packed = to->repeated && packable(to->type) && (said ? from->options->packed : of->proto3);
     return resolve_type(s, of, from, to);

@@ -5,7 +5,6 @@
 #include "client/lib/schema.h"
 #include "proto/base/check.h"
 #include "proto/base/status.h"
-#include "proto/base/time.h"
 
 enum { COLUMNS = 80, LINE_SIZE = 1024 };
 
@@ -127,15 +126,12 @@ static void say_codes(struct words *w, const Fly__V1__Code *codes, size_t count)
 
 static void say_retry(struct words *w, const Fly__V1__RetryRule *r)
 {
-    char first[FLY_TIME_TEXT_SIZE];
-    char most[FLY_TIME_TEXT_SIZE];
+    unsigned first_ms = r->initial_backoff_ms != 0 ? r->initial_backoff_ms : 50;
+    unsigned most_ms = r->max_backoff_ms != 0 ? r->max_backoff_ms : 1000;
 
-    (void)snprintf(first, sizeof first, "%u",
-                   r->initial_backoff_ms != 0 ? r->initial_backoff_ms : 50U);
-    (void)snprintf(most, sizeof most, "%u", r->max_backoff_ms != 0 ? r->max_backoff_ms : 1000U);
     say(w, "up to %u attempts when it ends with ", r->max_attempts);
     say_codes(w, r->codes, r->n_codes);
-    say(w, ", after at most %s ms, later %s ms; ", first, most);
+    say(w, ", after at most %u ms, later %u ms; ", first_ms, most_ms);
 }
 
 static void say_rule(struct words *w, const Fly__V1__MethodRule *rule)

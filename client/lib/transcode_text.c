@@ -64,6 +64,8 @@ static void print_real(double value, FILE *out)
         }
     }
     (void)fputs(text, out);
+    /* a reader shall see that it is no integer */
+    (void)fputs(strpbrk(text, ".e") == NULL ? ".0" : "", out);
 }
 
 static void print_line(bool one_line, unsigned depth, FILE *out)
