@@ -336,6 +336,7 @@ static void test_failures(void **state)
     struct rpc_channel *channel = fixture_connect(&f, "me");
 
     unknown.name = "fly.v1.Edge/Nothing";
+    unknown.hash = rpc_method_hash(unknown.name);
     assert_int_equal(rpc_channel_call(channel, &unknown, &request.base, NULL, &reply),
                      FLY_UNIMPLEMENTED);
     assert_false(reply.sent);
