@@ -270,7 +270,7 @@ static void *pace(void *user)
         c->sampled = true;
         due_ns += step_ns;
         (void)atomic_fetch_add(&load.running, 1);
-        if (!load.backend->start(index)) {
+        if (!load.backend->start(index)) { /* nobody else has this caller: it may be counted */
             count(&c->failed, 1);
             free_caller(index);
         }

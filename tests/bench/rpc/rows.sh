@@ -68,6 +68,7 @@ row_4() {
 
 row_5() {
     local open=(--mode open --callers 1000 --rate 20000)
+    figure open_20k "$1" raw raw_epoll in_order "${open[@]}"
     figure open_20k "$1" ours ours inline "${open[@]}"
     figure open_20k "$1" grpc queue queue/queue "${open[@]}"
     figure open_20k "$1" grpc callback callback/callback "${open[@]}"
