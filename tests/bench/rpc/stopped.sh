@@ -1,6 +1,6 @@
 # stopped.sh - row 12: readers that are stopped (SIGSTOP) with full windows, while others call the same
 # server. More of them than nng has task threads, so that one thread each would be the end of all calls.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034,SC2012
 
 stopped_readers=8 # of each kind
 
