@@ -315,7 +315,7 @@ int64_t rpc_link_began_ms(struct rpc_link *link, int64_t now_ms)
 {
     int64_t began_ms = atomic_load_explicit(&link->began_ms, memory_order_relaxed);
 
-    if (began_ms != 0 && !transport_reading(link->transport)) {
+    if (began_ms != 0 && transport_held_back(link->transport)) {
         began_ms = now_ms;
         atomic_store_explicit(&link->began_ms, began_ms, memory_order_relaxed);
     }
