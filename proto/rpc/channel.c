@@ -6,33 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "proto/base/check.h"
-#include "proto/base/clock.h"
 #include "proto/rpc/channel_internal.h"
-
-void wait_condition_init(pthread_cond_t *condition)
-{
-    pthread_condattr_t attributes;
-
-    (void)pthread_condattr_init(&attributes);
-    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(condition, &attributes);
-    (void)pthread_condattr_destroy(&attributes);
-}
-
-struct timespec wait_until(int64_t timeout_ms)
-{
-    struct timespec until;
-
-    FLY_CHECK(clock_gettime(CLOCK_MONOTONIC, &until) == 0);
-    until.tv_sec += (time_t)(timeout_ms / 1000);
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    return until;
-}
 
 static struct rpc_channel *channel_of(struct rpc_link *link)
 {
@@ -45,12 +21,17 @@ static bool on_preface(struct rpc_link *link)
 {
     struct rpc_channel *channel = channel_of(link);
 
-    rpc_link_lock(link);
-    channel_make_slots(channel);
-    rpc_link_unlock(link);
-    if (channel->calls_max == 0) {
+    uint32_t calls_max =
+        link->theirs.calls_max < channel->calls_max ? link->theirs.calls_max : channel->calls_max;
+    struct call_slot *slots = calloc(calls_max, sizeof *slots);
+    if (calls_max == 0 || slots == NULL) {
+        free(slots);
         return false;
     }
+    rpc_link_lock(link);
+    channel->calls_max = calls_max;
+    channel->slots = slots;
+    rpc_link_unlock(link);
     return channel->config.hello_make == NULL || channel_say_hello(channel);
 }
 
@@ -81,18 +62,19 @@ static bool on_frame(struct rpc_link *link, const struct frame *frame)
         return channel_on_message(channel, frame);
     case FRAME_END:
         return on_end(channel, frame);
+    case FRAME_HEAD:
+        return channel_on_head(channel, frame);
+    case FRAME_WINDOW:
+        channel_on_window(channel, frame);
+        return true;
     case FRAME_GOAWAY:
-        rpc_link_lock(link);
-        channel->going_away = true;
-        rpc_link_unlock(link);
+        channel_on_goaway(channel, frame);
         return true;
     case FRAME_VOID:
     case FRAME_REQ:
     case FRAME_CANCEL:
-    case FRAME_WINDOW:
     case FRAME_PING:
     case FRAME_PONG:
-    case FRAME_HEAD:
     case FRAME_DONE:
     case FRAME_TYPE_COUNT:
         break;
@@ -134,12 +116,12 @@ static void on_closed(struct rpc_link *link)
 
 static void on_drained(struct rpc_link *link)
 {
-    (void)link; /* nobody waits: a refused call was the caller's to repeat */
+    channel_wake_senders(channel_of(link)); /* a refused call is the caller's to repeat */
 }
 
 static void on_credited(struct rpc_link *link)
 {
-    (void)link;
+    channel_wake_senders(channel_of(link));
 }
 
 static void on_disposed(struct rpc_link *link)

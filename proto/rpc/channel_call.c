@@ -1,249 +1,120 @@
 /*
- * channel_call - the calls of one channel: slots, deadlines, and the one way each of them ends.
+ * channel_call - how a call starts: its deadline, trace and metadata, its slot and its frame.
  */
 #include <semaphore.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
+#include "proto/base/rng.h"
 #include "proto/rpc/channel_internal.h"
+#include "proto/rpc/server.h"
+#include "proto/wire/metadata.h"
 
 static const struct fly_bytes nothing;
 
-/* ---- slots, all under the lock ---- */
+/* What a call says beside its message. */
+struct call_head {
+    struct frame_header header;
+    struct frame_request details;
+    int64_t deadline_ms; /* 0: none */
+};
 
-void channel_make_slots(struct rpc_channel *channel)
+/* A new span of the parent's trace. */
+static struct frame_trace inherit_trace(struct rpc_channel *channel, const struct rpc_call *parent)
 {
-    channel->calls_max = channel->link.theirs.calls_max < channel->calls_max
-                             ? channel->link.theirs.calls_max
-                             : channel->calls_max;
-    channel->free_first = SLOT_NONE;
-    for (uint32_t i = channel->calls_max; i > 0; i--) {
-        channel->slots[i - 1].next_free = channel->free_first;
-        channel->free_first = i - 1;
+    struct frame_trace trace = *rpc_call_trace(parent);
+    struct fly_rng rng;
+
+    if (frame_trace_present(&trace)) {
+        fly_rng_seed(&rng, channel->span_seed +
+                               atomic_fetch_add_explicit(&channel->spans, 1, memory_order_relaxed));
+        fly_store_u64(trace.span_id, fly_rng_next(&rng) | 1); /* all zero would be no span */
     }
+    return trace;
 }
 
-static uint32_t slot_number(const struct rpc_channel *channel, const struct call_slot *slot)
+/* The earlier of the call's own and its parent's deadline; false: it has passed. */
+static bool find_deadline(struct call_head *head, const struct rpc_call_options *options)
 {
-    return (uint32_t)(slot - channel->slots);
-}
+    int64_t parent_ms = options->parent != NULL ? rpc_call_deadline_ms(options->parent) : 0;
+    int64_t timeout_ms = options->timeout_ms < UINT32_MAX ? options->timeout_ms : UINT32_MAX;
 
-static uint32_t slot_id(const struct rpc_channel *channel, const struct call_slot *slot)
-{
-    return frame_call_id(slot_number(channel, slot), slot->generation);
-}
-
-static void slot_free(struct rpc_channel *channel, struct call_slot *slot)
-{
-    slot->state = SLOT_FREE;
-    slot->next_free = channel->free_first;
-    channel->free_first = slot_number(channel, slot);
-}
-
-/* The call that this id stands for, unless its slot is free or another's by now. */
-static struct call_slot *slot_find(struct rpc_channel *channel, uint32_t id)
-{
-    uint32_t number = frame_call_slot(id);
-    struct call_slot *slot = number < channel->calls_max ? &channel->slots[number] : NULL;
-
-    return slot != NULL && slot->state != SLOT_FREE && slot_id(channel, slot) == id ? slot : NULL;
-}
-
-/* Ends a pending call on this side. Returns whether the server may have got it: a request that is
- * still here is made void, one that left is cancelled and its slot waits for END. */
-static bool slot_abandon(struct rpc_channel *channel, struct call_slot *slot)
-{
-    struct frame_header cancel = {.type = FRAME_CANCEL, .call_id = slot_id(channel, slot)};
-    uint8_t *frame = transport_unsent(channel->link.transport, slot->position);
-
-    if (frame != NULL) {
-        frame[4] = FRAME_VOID;
-        slot_free(channel, slot);
-        return false;
+    if (timeout_ms == 0 && parent_ms == 0) {
+        return true;
     }
-    slot->state = SLOT_ABANDONED;
-    (void)rpc_link_put(&channel->link, cancel, nothing, nothing, true);
-    return true;
-}
-
-/* ---- the end ---- */
-
-/* Not under the lock. */
-static void tell(const struct ending_target *target, struct rpc_reply *reply)
-{
-    if (target->stream != NULL) {
-        stream_end(target->stream, reply);
-        stream_drop(target->stream);
-    } else {
-        target->done(target->user, reply);
-    }
-    rpc_reply_fini(reply);
-}
-
-static void tell_status(const struct ending_target *target, enum fly_status status, bool sent,
-                        const char *text)
-{
-    struct rpc_reply reply;
-
-    reply_set(&reply, status, sent, text, strlen(text));
-    tell(target, &reply);
-}
-
-bool channel_on_end(struct rpc_channel *channel, const struct frame *frame)
-{
-    rpc_link_lock(&channel->link);
-    struct call_slot *slot = slot_find(channel, frame->header.call_id);
-    bool wanted = slot != NULL && slot->state == SLOT_PENDING;
-    struct ending_target target = {0};
-    if (slot != NULL) {
-        target = slot->target;
-        slot_free(channel, slot);
-    }
-    rpc_link_unlock(&channel->link);
-    if (wanted) {
-        struct rpc_reply reply;
-        reply_from_end(&reply, target.method, frame);
-        tell(&target, &reply);
-    }
-    return slot != NULL; /* an END for nobody: the server has lost count */
-}
-
-bool channel_on_message(struct rpc_channel *channel, const struct frame *frame)
-{
-    struct rpc_stream *stream = NULL;
-
-    rpc_link_lock(&channel->link);
-    struct call_slot *slot = slot_find(channel, frame->header.call_id);
-    bool known = slot != NULL && (slot->target.method->flags & RPC_STREAM) != 0;
-    if (known && slot->state == SLOT_PENDING) {
-        stream = slot->target.stream;
-        stream_hold(stream);
-    }
-    rpc_link_unlock(&channel->link);
-    if (stream != NULL) {
-        known = stream_push(stream, frame->body);
-        stream_drop(stream);
-    }
-    return known;
-}
-
-void channel_end_all(struct rpc_channel *channel)
-{
-    rpc_link_lock(&channel->link);
-    channel->closed = true;
-    for (uint32_t i = 0; i < channel->calls_max; i++) {
-        struct call_slot *slot = &channel->slots[i];
-        bool pending = slot->state == SLOT_PENDING;
-        if (slot->state == SLOT_FREE) {
-            continue;
-        }
-        bool sent = transport_unsent(channel->link.transport, slot->position) == NULL;
-        bool ours = channel->closing;
-        struct ending_target target = slot->target;
-        slot_free(channel, slot);
-        rpc_link_unlock(&channel->link);
-        if (pending) {
-            tell_status(&target, ours ? FLY_CANCELLED : FLY_UNAVAILABLE, sent,
-                        ours ? "the channel was closed" : "the connection was lost");
-        }
-        rpc_link_lock(&channel->link);
-    }
-    rpc_link_unlock(&channel->link);
-}
-
-void rpc_channel_cancel(struct rpc_channel *channel, uint32_t id)
-{
-    rpc_link_lock(&channel->link);
-    struct call_slot *slot = slot_find(channel, id);
-    if (slot == NULL || slot->state != SLOT_PENDING) {
-        rpc_link_unlock(&channel->link);
-        return;
-    }
-    struct ending_target target = slot->target;
-    bool sent = slot_abandon(channel, slot);
-    rpc_link_unlock(&channel->link);
-    transport_flush(channel->link.transport);
-    tell_status(&target, FLY_CANCELLED, sent, "cancelled");
-}
-
-/* Ends what is due and finds the next deadline; with the lock, which it gives up in between. */
-static int64_t expire_calls(struct rpc_channel *channel, int64_t now_ms)
-{
-    int64_t next_ms = INT64_MAX;
-
-    for (uint32_t i = 0; i < channel->calls_max; i++) {
-        struct call_slot *slot = &channel->slots[i];
-        if (slot->state != SLOT_PENDING || slot->deadline_ms == 0) {
-            continue;
-        }
-        if (slot->deadline_ms > now_ms) {
-            next_ms = slot->deadline_ms < next_ms ? slot->deadline_ms : next_ms;
-            continue;
-        }
-        struct ending_target target = slot->target;
-        bool sent = slot_abandon(channel, slot);
-        rpc_link_unlock(&channel->link);
-        tell_status(&target, FLY_DEADLINE_EXCEEDED, sent, "the deadline passed");
-        rpc_link_lock(&channel->link);
-    }
-    return next_ms;
-}
-
-void channel_on_timer(void *user)
-{
-    struct rpc_channel *channel = user;
     int64_t now_ms = fly_clock_boot_ms();
-
-    rpc_batch_begin();
-    rpc_link_lock(&channel->link);
-    /* calls that start while the lock is given up arm the timer themselves */
-    channel->next_due_ms = INT64_MAX;
-    int64_t call_ms = expire_calls(channel, now_ms);
-    bool closed = channel->closed;
-    rpc_link_unlock(&channel->link);
-    transport_flush(channel->link.transport);
-    rpc_batch_end();
-    int64_t tick_ms = rpc_link_tick(&channel->link, now_ms, channel->keepalive_ms);
-    if (closed) {
-        return;
+    head->deadline_ms = timeout_ms != 0 ? now_ms + timeout_ms : parent_ms;
+    if (parent_ms != 0 && parent_ms < head->deadline_ms) {
+        head->deadline_ms = parent_ms;
     }
-    if (tick_ms == 0) {
-        transport_close(channel->link.transport);
-        return;
-    }
-    rpc_link_lock(&channel->link);
-    int64_t next_ms = call_ms < tick_ms ? call_ms : tick_ms;
-    if (next_ms < channel->next_due_ms) {
-        channel->next_due_ms = next_ms;
-    }
-    (void)rpc_timer_arm(&channel->timer, channel->next_due_ms);
-    rpc_link_unlock(&channel->link);
+    timeout_ms = head->deadline_ms - now_ms;
+    head->details.timeout_ms = timeout_ms < UINT32_MAX ? (uint32_t)timeout_ms : UINT32_MAX;
+    return timeout_ms > 0;
 }
 
-/* ---- the start ---- */
+static enum fly_status prepare(struct rpc_channel *channel, const struct rpc_method *method,
+                               const struct rpc_call_options *options, struct call_head *head,
+                               struct fly_error *error)
+{
+    *head = (struct call_head){.header = {.type = FRAME_REQ, .arg = method->hash}};
+    if (method->hash == 0) {
+        head->header.arg = rpc_method_hash(method->name);
+    }
+    if (options == NULL) {
+        return FLY_OK;
+    }
+    head->details.metadata = options->metadata;
+    if (options->metadata.size > 0) {
+        enum fly_status status = metadata_check(options->metadata, error);
+        if (status != FLY_OK) {
+            return status;
+        }
+    }
+    head->details.trace = options->trace;
+    if (options->parent != NULL && !frame_trace_present(&options->trace)) {
+        head->details.trace = inherit_trace(channel, options->parent);
+    }
+    if (!find_deadline(head, options)) {
+        return fly_error_set(error, FLY_DEADLINE_EXCEEDED, "the deadline passed before the call");
+    }
+    return FLY_OK;
+}
+
+/* Under the lock: whether calls can be made. */
+static enum fly_status check_open(const struct rpc_channel *channel, struct fly_error *error)
+{
+    if (channel->going_away) {
+        return fly_error_set(error, FLY_UNAVAILABLE, "the server is going away");
+    }
+    if (channel->closed || transport_closed(channel->link.transport)) {
+        return fly_error_set(error, FLY_UNAVAILABLE, "the connection was lost");
+    }
+    return FLY_OK;
+}
 
 /* Under the lock: a slot and the frame, or the reason why not. */
 static enum fly_status put_request(struct rpc_channel *channel, struct frame_header header,
                                    struct fly_bytes meta, const ProtobufCMessage *request,
                                    size_t size, struct call_slot **out, struct fly_error *error)
 {
-    if (channel->closed || channel->going_away || transport_closed(channel->link.transport)) {
-        return fly_error_set(error, FLY_UNAVAILABLE, "%s",
-                             channel->going_away ? "the server is going away"
-                                                 : "the connection was lost");
+    struct rpc_link *link = &channel->link;
+    enum fly_status status = check_open(channel, error);
+
+    if (status != FLY_OK) {
+        return status;
     }
-    if (channel->free_first == SLOT_NONE) {
+    struct call_slot *slot = channel_slot_next(channel);
+    if (slot == NULL) {
         return fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "%u calls are in flight already",
                              channel->calls_max);
     }
-    struct call_slot *slot = &channel->slots[channel->free_first];
-    uint32_t generation_max = (1U << FRAME_GENERATION_BITS) - 1;
-    uint32_t generation = slot->generation == generation_max ? 1 : slot->generation + 1;
-    uint64_t position = transport_position(channel->link.transport);
-    header.call_id = frame_call_id(channel->free_first, generation);
-    switch (rpc_link_put_message(&channel->link, header, meta, request, size, false)) {
+    uint64_t position = transport_position(link->transport);
+    header.call_id = channel_slot_id(channel, slot);
+    enum rpc_put put = request != NULL
+                           ? rpc_link_put_message(link, header, meta, request, size, false)
+                           : rpc_link_put(link, header, meta, nothing, false);
+    switch (put) {
     case RPC_PUT_DONE:
         break;
     case RPC_PUT_FULL:
@@ -252,10 +123,9 @@ static enum fly_status put_request(struct rpc_channel *channel, struct frame_hea
         return fly_error_set(error, FLY_INVALID_ARGUMENT,
                              "a request of %zu bytes is larger than the server takes", size);
     }
-    slot->generation = generation;
+    channel_slot_take(channel, slot);
     slot->position = position;
-    slot->state = SLOT_PENDING;
-    channel->free_first = slot->next_free;
+    slot->request_size = (uint32_t)(transport_position(link->transport) - position);
     *out = slot;
     return FLY_OK;
 }
@@ -265,38 +135,39 @@ enum fly_status channel_start(struct rpc_channel *channel, const struct ending_t
                               const struct rpc_call_options *options, uint32_t *id,
                               struct fly_error *error)
 {
-    static const struct rpc_call_options none;
-    uint8_t meta[FRAME_REQ_META_SIZE + FRAME_TRACE_SIZE];
-    const struct rpc_call_options *o = options != NULL ? options : &none;
-    struct frame_request details = {.trace = o->trace};
-    struct frame_header header = {.type = FRAME_REQ, .arg = rpc_method_hash(target->method->name)};
-    int64_t deadline_ms = 0;
+    const struct rpc_method *method = target->method;
+    uint8_t meta[FRAME_REQ_META_MAX];
     struct call_slot *slot = NULL;
+    struct call_head head;
 
-    FLY_CHECK(request->descriptor == target->method->request);
-    if (atomic_load(&channel->phase) != CHANNEL_OPEN) {
+    FLY_CHECK((request == NULL) == ((method->flags & RPC_CLIENT_STREAM) != 0));
+    FLY_CHECK(request == NULL || request->descriptor == method->request);
+    if (atomic_load_explicit(&channel->phase, memory_order_acquire) != CHANNEL_OPEN) {
         return fly_error_set(error, FLY_UNAVAILABLE, "the channel is not open");
     }
-    if (o->timeout_ms < 0) {
-        return fly_error_set(error, FLY_DEADLINE_EXCEEDED, "the deadline passed before the call");
+    enum fly_status status = prepare(channel, method, options, &head, error);
+    if (status != FLY_OK) {
+        return status;
     }
-    if (o->timeout_ms > 0) {
-        details.timeout_ms = o->timeout_ms < UINT32_MAX ? (uint32_t)o->timeout_ms : UINT32_MAX;
-        deadline_ms = fly_clock_boot_ms() + (int64_t)details.timeout_ms;
+    size_t meta_size = frame_request_encode(&head.details, &head.header.flags, meta);
+    if (head.details.metadata.size > 0) {
+        memcpy(meta + meta_size, head.details.metadata.data, head.details.metadata.size);
+        meta_size += head.details.metadata.size;
     }
-    struct fly_bytes meta_bytes = {meta, frame_request_encode(&details, &header.flags, meta)};
-    size_t size = protobuf_c_message_get_packed_size(request);
+    head.header.flags |= request == NULL ? FRAME_FLAG_STREAMING : 0;
+    size_t size = request != NULL ? protobuf_c_message_get_packed_size(request) : 0;
     rpc_link_lock(&channel->link);
-    enum fly_status status = put_request(channel, header, meta_bytes, request, size, &slot, error);
+    status = put_request(channel, head.header, (struct fly_bytes){meta, meta_size}, request, size,
+                         &slot, error);
     if (status == FLY_OK) {
         slot->target = *target;
-        slot->deadline_ms = deadline_ms;
+        slot->deadline_ms = head.deadline_ms;
         if (id != NULL) {
-            *id = slot_id(channel, slot);
+            *id = channel_slot_id(channel, slot);
         }
-        if (deadline_ms != 0 && deadline_ms < channel->next_due_ms) {
-            channel->next_due_ms = deadline_ms;
-            (void)rpc_timer_arm(&channel->timer, deadline_ms);
+        if (head.deadline_ms != 0 && head.deadline_ms < channel->next_due_ms) {
+            channel->next_due_ms = head.deadline_ms;
+            (void)rpc_timer_arm(&channel->timer, head.deadline_ms);
         }
     }
     rpc_link_unlock(&channel->link);
@@ -313,7 +184,7 @@ enum fly_status rpc_channel_start(struct rpc_channel *channel, const struct rpc_
 {
     struct ending_target target = {.method = method, .done = done, .user = user};
 
-    FLY_CHECK((method->flags & RPC_STREAM) == 0);
+    FLY_CHECK((method->flags & (RPC_STREAM | RPC_CLIENT_STREAM)) == 0);
     return channel_start(channel, &target, request, options, id, NULL);
 }
 
@@ -338,7 +209,7 @@ enum fly_status rpc_channel_call(struct rpc_channel *channel, const struct rpc_m
     struct ending_target target = {.method = method, .done = wake_waiter, .user = &waiter};
     struct fly_error error;
 
-    FLY_CHECK((method->flags & RPC_STREAM) == 0);
+    FLY_CHECK((method->flags & (RPC_STREAM | RPC_CLIENT_STREAM)) == 0);
     (void)sem_init(&waiter.ended, 0, 0);
     enum fly_status status = channel_start(channel, &target, request, options, NULL, &error);
     if (status == FLY_OK) {
@@ -349,17 +220,4 @@ enum fly_status rpc_channel_call(struct rpc_channel *channel, const struct rpc_m
     }
     (void)sem_destroy(&waiter.ended);
     return reply->status;
-}
-
-void channel_grant(struct rpc_channel *channel, uint32_t id, uint32_t bytes)
-{
-    struct frame_header window = {.type = FRAME_WINDOW, .call_id = id, .arg = bytes};
-
-    rpc_link_lock(&channel->link);
-    struct call_slot *slot = slot_find(channel, id);
-    if (slot != NULL && slot->state == SLOT_PENDING) {
-        (void)rpc_link_put(&channel->link, window, nothing, nothing, true);
-    }
-    rpc_link_unlock(&channel->link);
-    transport_flush(channel->link.transport);
 }

@@ -1,6 +1,7 @@
 /*
  * channel_internal - what channel_open.c (dialling, HELLO), channel.c (events, the end),
- * channel_call.c (the call table) and stream.c share. Nobody else includes it.
+ * channel_call.c (the start of a call), channel_slot.c (the call table, and every way a call ends)
+ * and the streams share. Nobody else includes it.
  *
  * References: the owner's (until release), the dialling's, the transport's (until it is disposed),
  * that of a `closed` to be told. The last one frees, on the timer thread, where the channel's own
@@ -19,6 +20,7 @@
 #include <stdatomic.h>
 
 #include "proto/rpc/channel.h"
+#include "proto/rpc/inbox.h"
 #include "proto/rpc/link.h"
 #include "proto/rpc/timer.h"
 
@@ -27,6 +29,8 @@
 enum { REPLY_ARENA_MAX = 16 << 20 /* an unpacked reply */ };
 
 enum slot_state { SLOT_FREE, SLOT_PENDING, SLOT_ABANDONED };
+
+struct rpc_stream;
 
 /* Whom to tell how a call ended: a callback, or a stream. */
 struct ending_target {
@@ -40,9 +44,13 @@ struct call_slot {
     enum slot_state state;
     uint32_t generation; /* 1 … 4,095: a call id is never 0 */
     uint32_t next_free;
+    uint32_t head_size;
+    uint8_t *head; /* initial metadata that came; a stream keeps its own */
     struct ending_target target;
-    int64_t deadline_ms; /* 0: none */
-    uint64_t position;   /* of its REQ among all bytes of the connection */
+    int64_t deadline_ms;   /* 0: none */
+    uint64_t position;     /* of its REQ among all bytes of the connection */
+    uint32_t request_size; /* of that frame */
+    bool begun;            /* HEAD or MSG came: no HEAD may follow */
 };
 
 enum channel_phase { CHANNEL_OPENING, CHANNEL_OPEN, CHANNEL_REFUSED };
@@ -52,9 +60,11 @@ struct rpc_channel {
     struct rpc_timer timer;
     int64_t next_due_ms; /* the timer comes at this time at the latest */
     int64_t keepalive_ms;
-    uint32_t window;
-    struct call_slot *slots;
-    uint32_t calls_max; /* ours, then the smaller of both sides' */
+    uint64_t span_seed;
+    atomic_uint_fast64_t spans; /* made so far */
+    struct call_slot *slots;    /* once the server's limit is known */
+    uint32_t calls_max;         /* ours, then the smaller of both sides' */
+    uint32_t slots_used;        /* those behind have never been: nobody looks at them */
     uint32_t free_first;
     uint32_t streams; /* open ones */
     bool closed;
@@ -104,38 +114,65 @@ void channel_give_up(struct rpc_channel *channel, enum fly_status status, const 
 /* reply.c */
 void reply_set(struct rpc_reply *reply, enum fly_status status, bool sent, const char *text,
                size_t text_size);
-/* Fills from an END frame of a call to this method. */
+/* Fills from an END frame of a call to this method; NULL: what stands in the body is left alone. */
 void reply_from_end(struct rpc_reply *reply, const struct rpc_method *method,
                     const struct frame *frame);
 /* Checks and unpacks one message into the reply; INTERNAL when it does not parse. */
 void reply_from_message(struct rpc_reply *reply, const struct rpc_method *method,
-                        struct fly_bytes bytes);
+                        struct fly_bytes bytes, struct fly_bytes trailer);
+/* Of a reply without a message. */
 void reply_copy(struct rpc_reply *to, const struct rpc_reply *from);
+/* Puts a copy of the entries there. */
+void reply_add_head(struct rpc_reply *reply, struct fly_bytes entries);
 
 /* channel_call.c */
-/* Starts a call; `target` is taken over only on FLY_OK. */
+/* Starts a call; `target` is taken over only on FLY_OK. `request` is NULL where the client streams.
+ */
 enum fly_status channel_start(struct rpc_channel *channel, const struct ending_target *target,
                               const ProtobufCMessage *request,
                               const struct rpc_call_options *options, uint32_t *id,
                               struct fly_error *error);
-bool channel_on_end(struct rpc_channel *channel, const struct frame *frame);
+
+/* channel_slot.c */
+uint32_t channel_slot_id(const struct rpc_channel *channel, const struct call_slot *slot);
+/* Under the lock: one to be used, or NULL: calls_max. It is taken by channel_slot_take. */
+struct call_slot *channel_slot_next(struct rpc_channel *channel);
+void channel_slot_take(struct rpc_channel *channel, struct call_slot *slot);
+/* Frames; false: a violation. */
+bool channel_on_head(struct rpc_channel *channel, const struct frame *frame);
 bool channel_on_message(struct rpc_channel *channel, const struct frame *frame);
+bool channel_on_end(struct rpc_channel *channel, const struct frame *frame);
+void channel_on_window(struct rpc_channel *channel, const struct frame *frame);
+void channel_on_goaway(struct rpc_channel *channel, const struct frame *frame);
 /* Ends everything in flight: the connection is gone. */
 void channel_end_all(struct rpc_channel *channel);
+/* Ends one call here and tells the server; nothing if it has ended already. */
+void channel_end_call(struct rpc_channel *channel, uint32_t id, enum fly_status status,
+                      const char *text);
 void channel_on_timer(void *channel);
-void channel_make_slots(struct rpc_channel *channel);
-/* Gives a stream's reader more to take in, if the call still runs. */
-void channel_grant(struct rpc_channel *channel, uint32_t id, uint32_t bytes);
+/* Wakes streams that were refused: credit of the connection, or room to write, has come. */
+void channel_wake_senders(struct rpc_channel *channel);
 
-/* stream.c */
+/* stream.c. What waits for a stream is woken in two steps: found out under the connection's lock,
+ * which also takes a reference; done after it. */
+enum stream_wake {
+    STREAM_WAKE_READER = 1 << 0,
+    STREAM_WAKE_SENDER = 1 << 1,
+    STREAM_WAKE_WATCHER = 1 << 2,
+};
 void stream_hold(struct rpc_stream *stream);
 void stream_drop(struct rpc_stream *stream);
-/* False: more than the window that was granted. */
-bool stream_push(struct rpc_stream *stream, struct fly_bytes body);
-void stream_end(struct rpc_stream *stream, struct rpc_reply *reply);
-
-/* A condition on CLOCK_MONOTONIC and the time to wait on it until. */
-void wait_condition_init(pthread_cond_t *condition);
-struct timespec wait_until(int64_t timeout_ms);
+/* Gives the reference back. 0: there is none. */
+void stream_wake(struct rpc_stream *stream, unsigned what);
+/* Under the lock: */
+enum rpc_inbox_push stream_push(struct rpc_stream *stream, struct fly_bytes body, uint32_t gap,
+                                unsigned *wake);
+void stream_head(struct rpc_stream *stream, struct fly_bytes entries);
+/* Its call is no longer in the table; how it ended is about to be said. */
+void stream_detach(struct rpc_stream *stream);
+unsigned stream_credit(struct rpc_stream *stream, uint32_t bytes);
+unsigned stream_writable(struct rpc_stream *stream);
+/* Not under the lock: `body` is END's, where the reply's message stands there. */
+void stream_end(struct rpc_stream *stream, struct rpc_reply *reply, struct fly_bytes body);
 
 #endif

@@ -2,6 +2,7 @@
  * channel_open - how a channel comes about: dial, preface, HELLO, and the ways in which that ends.
  */
 #include <semaphore.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,11 +54,8 @@ static struct rpc_channel *channel_make(const struct rpc_channel_config *config)
     if (channel == NULL) {
         return NULL;
     }
-    channel->slots = calloc(config->calls_max, sizeof *channel->slots);
     channel->greeting = copy_bytes(config->hello);
-    if (channel->slots == NULL || channel->greeting == NULL) {
-        free(channel->slots);
-        free(channel->greeting);
+    if (channel->greeting == NULL) {
         free(channel);
         return NULL;
     }
@@ -68,7 +66,7 @@ static struct rpc_channel *channel_make(const struct rpc_channel_config *config)
     channel->calls_max = config->calls_max;
     channel->free_first = SLOT_NONE;
     channel->keepalive_ms = config->keepalive_ms;
-    channel->window = config->stream_window;
+    randombytes_buf(&channel->span_seed, sizeof channel->span_seed);
     channel->open_deadline_ms = fly_clock_boot_ms() + config->connect_timeout_ms;
     channel->next_due_ms = INT64_MAX;
     atomic_init(&channel->references, 3); /* the owner's, the dialling's, and its beginner's */
@@ -221,6 +219,7 @@ enum fly_status rpc_channel_start_open(struct rpc_channel **out,
     struct rpc_channel_config filled = *config;
     enum fly_status status = FLY_OK;
 
+    FLY_CHECK(sodium_init() >= 0);
     fill_limits(&filled);
     status = check_config(&filled, error);
     status = status == FLY_OK ? rpc_timer_hold(error) : status;

@@ -127,10 +127,31 @@ static void forget_read(struct rpc_inbox *inbox)
     }
 }
 
-bool rpc_inbox_take(struct rpc_inbox *inbox, struct fly_bytes *body, uint32_t *gap, uint32_t *grant)
+/* Gives a drained block back that is larger than what an idle stream keeps. */
+static void shrink(struct rpc_inbox *inbox)
+{
+    if (inbox->first != NULL && inbox->first->max > BLOCK_MIN) {
+        (void)rpc_inbox_fini(inbox);
+    }
+}
+
+/* What is to be granted, now that so much more was taken. */
+static uint32_t grant_taken(struct rpc_inbox *inbox, uint32_t credit)
 {
     uint32_t step = inbox->window / 2 > 0 ? inbox->window / 2 : 1;
 
+    inbox->waiting -= credit;
+    inbox->taken += credit;
+    if (inbox->taken < step) {
+        return 0;
+    }
+    uint32_t grant = inbox->taken;
+    inbox->taken = 0;
+    return grant;
+}
+
+bool rpc_inbox_take(struct rpc_inbox *inbox, struct fly_bytes *body, uint32_t *gap, uint32_t *grant)
+{
     *grant = 0;
     forget_read(inbox);
     if (rpc_inbox_empty(inbox)) {
@@ -138,15 +159,35 @@ bool rpc_inbox_take(struct rpc_inbox *inbox, struct fly_bytes *body, uint32_t *g
     }
     struct inbox_block *block = inbox->first;
     const struct record *record = (const void *)(block->bytes + block->read);
-    uint32_t credit = frame_credit(record->size);
     block->read += record_size(record->size);
     *body = (struct fly_bytes){record->body, record->size};
     *gap = record->gap;
-    inbox->waiting -= credit;
-    inbox->taken += credit;
-    if (inbox->taken >= step) {
-        *grant = inbox->taken;
-        inbox->taken = 0;
-    }
+    *grant = grant_taken(inbox, frame_credit(record->size));
     return true;
+}
+
+uint32_t rpc_inbox_refill(struct rpc_inbox *shared, struct rpc_inbox *own, uint32_t *settled)
+{
+    *settled = own->taken;
+    uint32_t grant = grant_taken(shared, own->taken);
+
+    own->taken = 0;
+    own->window = UINT32_MAX; /* it grants nothing itself */
+    if (!rpc_inbox_empty(own)) {
+        return grant;
+    }
+    forget_read(own);
+    if (rpc_inbox_empty(shared)) {
+        shrink(own);
+        shrink(shared);
+        return grant;
+    }
+    /* the drained block serves the next messages */
+    struct inbox_block *first = own->first;
+    own->first = shared->first;
+    own->last = shared->last;
+    own->waiting = shared->waiting;
+    shared->first = first;
+    shared->last = first;
+    return grant;
 }

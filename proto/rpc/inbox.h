@@ -38,4 +38,10 @@ bool rpc_inbox_empty(const struct rpc_inbox *inbox);
 bool rpc_inbox_take(struct rpc_inbox *inbox, struct fly_bytes *body, uint32_t *gap,
                     uint32_t *grant);
 
+/* For a reader that takes many at a time: `own` is a second inbox that only it touches (init with
+ * any window), whose messages still count as waiting in the shared one. Tells the shared one what
+ * was taken of `own` and, when that is empty, moves everything there. *settled: credit bytes that
+ * were taken since the last time. Returns what is to be granted now, or 0. */
+uint32_t rpc_inbox_refill(struct rpc_inbox *shared, struct rpc_inbox *own, uint32_t *settled);
+
 #endif

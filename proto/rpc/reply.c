@@ -6,7 +6,10 @@
 
 #include "proto/base/check.h"
 #include "proto/rpc/channel_internal.h"
+#include "proto/wire/metadata.h"
 #include "proto/wire/validate.h"
+
+static const struct fly_bytes nothing;
 
 void reply_set(struct rpc_reply *reply, enum fly_status status, bool sent, const char *text,
                size_t text_size)
@@ -15,9 +18,9 @@ void reply_set(struct rpc_reply *reply, enum fly_status status, bool sent, const
     reply->status = status;
     reply->sent = sent;
     reply->gap = 0;
-    reply->detail = (struct fly_bytes){0};
-    reply->head = (struct fly_bytes){0};
-    reply->trailer = (struct fly_bytes){0};
+    reply->detail = nothing;
+    reply->head = nothing;
+    reply->trailer = nothing;
     reply->message = NULL;
     reply->memory = NULL;
     reply->head_memory = NULL;
@@ -27,17 +30,44 @@ void reply_set(struct rpc_reply *reply, enum fly_status status, bool sent, const
     reply->text[text_size] = '\0';
 }
 
-static void take_detail(struct rpc_reply *reply, struct fly_bytes detail)
+/* Copies to *at, which advances. */
+static struct fly_bytes put_copy(uint8_t **at, struct fly_bytes bytes)
 {
-    reply->memory = detail.size > 0 ? malloc(detail.size) : NULL;
-    if (reply->memory != NULL) {
-        memcpy(reply->memory, detail.data, detail.size);
-        reply->detail = (struct fly_bytes){reply->memory, detail.size};
+    struct fly_bytes copy = {*at, bytes.size};
+
+    if (bytes.size == 0) {
+        return nothing;
+    }
+    memcpy(*at, bytes.data, bytes.size);
+    *at += bytes.size;
+    return copy;
+}
+
+static void take_copies(struct rpc_reply *reply, struct fly_bytes detail, struct fly_bytes trailer)
+{
+    size_t size = detail.size + trailer.size;
+    uint8_t *at = size > 0 ? malloc(size) : NULL;
+
+    reply->memory = at;
+    if (at != NULL) {
+        reply->detail = put_copy(&at, detail);
+        reply->trailer = put_copy(&at, trailer);
+    }
+}
+
+void reply_add_head(struct rpc_reply *reply, struct fly_bytes entries)
+{
+    uint8_t *at = entries.size > 0 ? malloc(entries.size) : NULL;
+
+    FLY_CHECK(reply->head_memory == NULL);
+    reply->head_memory = at;
+    if (at != NULL) {
+        reply->head = put_copy(&at, entries);
     }
 }
 
 void reply_from_message(struct rpc_reply *reply, const struct rpc_method *method,
-                        struct fly_bytes bytes)
+                        struct fly_bytes bytes, struct fly_bytes trailer)
 {
     struct fly_error error;
     size_t arena_size = 0;
@@ -49,7 +79,7 @@ void reply_from_message(struct rpc_reply *reply, const struct rpc_method *method
         reply_set(reply, status, true, error.text, strlen(error.text));
         return;
     }
-    void *memory = malloc(arena_size);
+    uint8_t *memory = malloc(arena_size + trailer.size);
     if (memory == NULL) {
         static const char words[] = "out of memory for the reply";
         reply_set(reply, FLY_RESOURCE_EXHAUSTED, true, words, sizeof words - 1);
@@ -60,6 +90,8 @@ void reply_from_message(struct rpc_reply *reply, const struct rpc_method *method
     reply->memory = memory;
     reply->message = validate_unpack(method->reply, bytes, &arena);
     FLY_CHECK(reply->message != NULL); /* the validator's promise */
+    memory += arena_size;
+    reply->trailer = put_copy(&memory, trailer);
 }
 
 void reply_from_end(struct rpc_reply *reply, const struct rpc_method *method,
@@ -67,14 +99,20 @@ void reply_from_end(struct rpc_reply *reply, const struct rpc_method *method,
 {
     enum fly_status status = fly_status_from_wire(frame->header.arg);
     bool executed = (frame->header.flags & FRAME_FLAG_NOT_EXECUTED) == 0;
+    struct frame_end end;
 
-    if (status != FLY_OK) {
-        reply_set(reply, status, executed, (const char *)frame->meta.data, frame->meta.size);
-        take_detail(reply, frame->body);
+    if (!frame_end_decode(frame, &end) ||
+        (end.metadata.size > 0 && metadata_check(end.metadata, NULL) != FLY_OK)) {
+        static const char words[] = "the server's trailing metadata is malformed";
+        reply_set(reply, FLY_INTERNAL, executed, words, sizeof words - 1);
+    } else if (status != FLY_OK) {
+        reply_set(reply, status, executed, (const char *)end.text.data, end.text.size);
+        take_copies(reply, frame->body, end.metadata);
     } else if (method != NULL && (method->flags & RPC_STREAM) == 0) {
-        reply_from_message(reply, method, frame->body);
+        reply_from_message(reply, method, frame->body, end.metadata);
     } else {
         reply_set(reply, FLY_OK, true, NULL, 0);
+        take_copies(reply, nothing, end.metadata);
     }
 }
 
@@ -82,23 +120,32 @@ void reply_copy(struct rpc_reply *to, const struct rpc_reply *from)
 {
     FLY_CHECK(from->message == NULL);
     reply_set(to, from->status, from->sent, from->text, strlen(from->text));
-    take_detail(to, from->detail);
+    take_copies(to, from->detail, from->trailer);
 }
 
 void rpc_reply_fini(struct rpc_reply *reply)
 {
     free(reply->memory);
+    free(reply->head_memory);
     reply->memory = NULL;
+    reply->head_memory = NULL;
     reply->message = NULL;
-    reply->detail = (struct fly_bytes){0};
+    reply->detail = nothing;
+    reply->head = nothing;
+    reply->trailer = nothing;
 }
 
 void rpc_reply_move(struct rpc_reply *to, struct rpc_reply *from)
 {
     reply_set(to, from->status, from->sent, from->text, strlen(from->text));
+    to->gap = from->gap;
     to->detail = from->detail;
+    to->head = from->head;
+    to->trailer = from->trailer;
     to->message = from->message;
     to->memory = from->memory;
+    to->head_memory = from->head_memory;
     from->memory = NULL;
+    from->head_memory = NULL;
     rpc_reply_fini(from);
 }

@@ -90,8 +90,9 @@ FNR == 1 {
 /^[ \t]*#[ \t]*include[ \t]*"/ {
     split($0, part, "\"")
     path = part[2]
-    if (path ~ /^fly\/v1\/[a-z_]*\.pb-c\.h$/) {
-        if (!allowed(rooms_ok[me], "gen")) {
+    if (path ~ /\.(pb-c|rpc|pb)\.h$/) {
+        made = path ~ /\.rpc\.h$/ ? "rpc" : "gen"
+        if (room[me] != made && !allowed(rooms_ok[me], made)) {
             fail(FNR, "room " room[me] " may not include the generated " path)
         }
         next

@@ -3,6 +3,7 @@
  *
  *   --variant inline   bench.Bench/Allocate [this]
  *   --variant mailed   bench.Bench/Mailed
+ *   --variant wide     with --mode stream: a window of 16 MiB, more than sockets take
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 #include "tests/bench/rpc/load.h"
 #include "tests/bench/rpc/methods.h"
 
-enum { PEM_MAX = 16 * 1024 };
+enum { PEM_MAX = 16 * 1024, WIDE_WINDOW = 16 << 20 };
 
 static struct {
     struct rpc_channel *channels[LOAD_CALLERS_MAX];
@@ -61,6 +62,7 @@ static void ours_open(const struct load_options *o)
     char url[128];
     struct fly_error error;
 
+    bench_methods_init();
     make_request();
     ours.connections = o->connections;
     ours.method = strcmp(o->variant, "mailed") == 0 ? &bench_mailed : &bench_allocate;
@@ -71,7 +73,10 @@ static void ours_open(const struct load_options *o)
     for (unsigned i = 0; i < ours.connections; i++) {
         if (rpc_channel_open(
                 &ours.channels[i],
-                &(struct rpc_channel_config){.url = url, .tls = o->tls_ca != NULL ? &tls : NULL},
+                &(struct rpc_channel_config){.url = url,
+                                             .tls = o->tls_ca != NULL ? &tls : NULL,
+                                             .stream_window =
+                                                 strcmp(o->variant, "wide") == 0 ? WIDE_WINDOW : 0},
                 &error) != FLY_OK) {
             load_die("%s: %s", url, error.text);
         }

@@ -1,7 +1,7 @@
 /*
  * ours_server - bench.proto on proto/rpc.
  *
- *   ours_server [--cert FILE --key FILE] [--connections N]
+ *   ours_server [--cert FILE --key FILE] [--connections N] [--calls N]
  *
  * Prints "listening URL [TLS-URL]". Allocate is answered where it arrives (INLINE); Mailed goes
  * through node/mailbox into a libuv loop, batched as node/node.c does it; Stream sends until its
@@ -32,6 +32,7 @@ struct server {
     char cert[PEM_MAX];
     char key[PEM_MAX];
     uint32_t connections_max;
+    uint32_t calls_max;
 };
 
 struct answer {
@@ -188,6 +189,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'n':
         s->connections_max = (uint32_t)strtoul(arg, NULL, 10);
         return 0;
+    case 'C':
+        s->calls_max = (uint32_t)strtoul(arg, NULL, 10);
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -214,8 +218,9 @@ static void listen_on(struct server *s)
                                                       .on_cancel = on_cancel,
                                                       .on_writable = on_writable,
                                                       .connections_max = s->connections_max,
+                                                      .tenant_calls_max = 65536,
                                                       .handshake_timeout_ms = 10000,
-                                                      .calls_max = 1024},
+                                                      .calls_max = s->calls_max},
                           &error) != FLY_OK) {
         (void)fprintf(stderr, "ours_server: %s\n", error.text);
         exit(1);
@@ -234,6 +239,7 @@ int main(int argc, char **argv)
         {"cert", 'c', "FILE", 0, "the server's certificate: it listens with TLS too", 0},
         {"key", 'k', "FILE", 0, "its key", 0},
         {"connections", 'n', "N", 0, "at most [1024]", 0},
+        {"calls", 'C', "N", 0, "in flight on one connection [256]", 0},
         {0}};
     static const struct argp argp = {.options = options, .parser = parse};
     static struct server s;
@@ -246,6 +252,7 @@ int main(int argc, char **argv)
         files.rlim_cur = files.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
+    bench_methods_init();
     open_loop(&s);
     listen_on(&s);
     return uv_run(&s.loop, UV_RUN_DEFAULT); /* until a signal ends it */
