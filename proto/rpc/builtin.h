@@ -1,7 +1,7 @@
 /*
  * builtin - the services that every server can offer of itself: health, reflection, metrics.
  *
- * proto/fly/v1/{health,reflection,metrics}.proto. Each function *_serve gives a service for
+ * proto/fly/v1/{health,reflection,metrics}.proto. Each rpc_builtin_* gives a service for
  * rpc_server_config.services.
  */
 #ifndef FLY_RPC_BUILTIN_H
@@ -34,7 +34,7 @@ enum fly_status rpc_health_board_set(struct rpc_health_board *board, const char 
  * drain. */
 void rpc_health_board_shutdown(struct rpc_health_board *board);
 /* fly.v1.Health. Echo is served as well. */
-struct rpc_service rpc_health_serve(struct rpc_health_board *board);
+struct rpc_service rpc_builtin_health(struct rpc_health_board *board);
 
 /* fly.v1.Reflection over `services` (borrowed; itself is added to what it lists). Of a service
  * only name and descriptor are looked at. INTERNAL: a descriptor does not parse. */
@@ -43,9 +43,9 @@ enum fly_status rpc_reflection_create(struct rpc_reflection **out,
                                       const struct rpc_service *services, size_t count,
                                       struct fly_error *error);
 void rpc_reflection_destroy(struct rpc_reflection *reflection);
-struct rpc_service rpc_reflection_serve(struct rpc_reflection *reflection);
+struct rpc_service rpc_builtin_reflection(struct rpc_reflection *reflection);
 
 /* fly.v1.Metrics: the text of the server that is asked. */
-struct rpc_service rpc_metrics_serve(void);
+struct rpc_service rpc_builtin_metrics(void);
 
 #endif

@@ -43,7 +43,7 @@ enum fly_status rpc_reflection_create(struct rpc_reflection **out,
                                       struct fly_error *error)
 {
     struct rpc_reflection *reflection = calloc(1, sizeof *reflection);
-    struct rpc_service own = rpc_reflection_serve(NULL);
+    struct rpc_service own = rpc_builtin_reflection(NULL);
 
     *out = NULL;
     if (reflection != NULL) {
@@ -96,7 +96,7 @@ static const char *after(const char *name, const char *part, const char *marks)
     if (name[size] == '\0') {
         return name + size;
     }
-    return strchr(marks, name[size]) != NULL ? name + size + 1 : NULL;
+    return strchr(marks, name[size]) != NULL && name[size + 1] != '\0' ? name + size + 1 : NULL;
 }
 
 static bool names_service(const Google__Protobuf__FileDescriptorProto *file, const char *name)
@@ -246,10 +246,10 @@ static void handle_describe(void *user, struct rpc_call *call,
     rpc_call_fail(call, FLY_NOT_FOUND, "no such service, method or type", (struct fly_bytes){0});
 }
 
-struct rpc_service rpc_reflection_serve(struct rpc_reflection *reflection)
+struct rpc_service rpc_builtin_reflection(struct rpc_reflection *reflection)
 {
     static const struct rpc_reflection_handlers handlers = {.list = handle_list,
                                                             .describe = handle_describe};
 
-    return rpc_reflection_service(&handlers, reflection);
+    return rpc_reflection_serve(&handlers, reflection);
 }
