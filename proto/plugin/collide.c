@@ -61,7 +61,7 @@ static enum fly_status check_names(struct plug_model *model, size_t method_count
     for (size_t f = 0; f < model->file_count; f++) {
         for (size_t s = 0; s < model->files[f].service_count; s++) {
             const struct plug_service *service = &model->files[f].services[s];
-            add(&names, service->name, "_service", service->full_name);
+            add(&names, service->name, "_serve", service->full_name);
             for (size_t m = 0; m < service->method_count; m++) {
                 const struct plug_method *method = &service->methods[m];
                 for (const char *const *end = suffixes_of(method); *end != NULL; end++) {

@@ -181,7 +181,7 @@ static void emit_handlers(const struct plug_service *service, struct plug_text *
     plug_text_add(out,
                   "};\n\n"
                   "/* For rpc_server_config.services. Borrows the handlers. */\n"
-                  "struct rpc_service %s_service(const struct %s_handlers *handlers,"
+                  "struct rpc_service %s_serve(const struct %s_handlers *handlers,"
                   " void *user);\n\n",
                   service->name, service->name);
 }

@@ -196,7 +196,7 @@ static void emit_service(const struct plug_service *service, struct plug_text *o
                   " implemented here\",\n"
                   "            (struct fly_bytes){0});\n"
                   "}\n\n"
-                  "struct rpc_service %s_service(const struct %s_handlers *handlers, void *user)\n"
+                  "struct rpc_service %s_serve(const struct %s_handlers *handlers, void *user)\n"
                   "{\n"
                   "    return (struct rpc_service){\n"
                   "        .name = \"%s\",\n"

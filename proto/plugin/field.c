@@ -26,20 +26,29 @@ static bool take_bytes(struct fly_bytes *in, uint64_t size, struct fly_bytes *ou
     return true;
 }
 
-bool plug_field_unknown(const ProtobufCMessage *message, uint32_t number, struct fly_bytes *out)
+bool plug_field_unknown(struct plug_memory *memory, const ProtobufCMessage *message,
+                        uint32_t number, struct fly_bytes *out)
 {
+    size_t sum = 0;
     bool found = false;
 
     for (unsigned i = 0; i < message->n_unknown_fields; i++) {
+        sum += message->unknown_fields[i].len;
+    }
+    struct fly_writer w = fly_writer_over(plug_memory_take(memory, sum, 1), sum);
+    for (unsigned i = 0; i < message->n_unknown_fields; i++) {
         const ProtobufCMessageUnknownField *field = &message->unknown_fields[i];
         struct fly_bytes data = {.data = field->data, .size = field->len};
+        struct fly_bytes contents;
         uint64_t size = 0;
         /* protobuf-c keeps the length in front */
         if (field->tag == number && field->wire_type == PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED &&
-            take_varint(&data, &size) && take_bytes(&data, size, out)) {
+            take_varint(&data, &size) && take_bytes(&data, size, &contents)) {
+            fly_put_bytes(&w, contents.data, contents.size);
             found = true;
         }
     }
+    *out = (struct fly_bytes){.data = w.data, .size = w.size};
     return found;
 }
 

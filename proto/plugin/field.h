@@ -9,10 +9,14 @@
 #include <stdint.h>
 
 #include "proto/base/bytes.h"
+#include "proto/plugin/text.h"
 
-/* Lends the contents of the last one with this number. False: there is none, or it is cut. */
-bool plug_field_unknown(const ProtobufCMessage *message, uint32_t number, struct fly_bytes *out);
-/* The same in an encoded message. */
+/* The contents, one behind the other where it stands several times: to protobuf that is one
+ * message, and protoc writes `option (x).a = …; option (x).b = …;` so. False: there is none, or it
+ * is cut. */
+bool plug_field_unknown(struct plug_memory *memory, const ProtobufCMessage *message,
+                        uint32_t number, struct fly_bytes *out);
+/* Lends the contents of the last one in an encoded message. */
 bool plug_field_find(struct fly_bytes message, uint32_t number, struct fly_bytes *out);
 
 #endif

@@ -6,7 +6,7 @@
 #include "proto/plugin/emit.h"
 #include "proto/plugin/names.h"
 
-enum { FEATURE_PROTO3_OPTIONAL = 1, FILES_OF_PROTO = 2 };
+enum { FILES_OF_PROTO = 2 };
 
 struct output {
     Fly__Plugin__Response__File file;
@@ -50,8 +50,6 @@ enum fly_status plug_generate(struct fly_bytes request, uint8_t **response, size
     size_t count = status == FLY_OK ? FILES_OF_PROTO * model.file_count : 0;
     struct output *outputs = plug_memory_take(&model.memory, count, sizeof *outputs);
 
-    answer.has_supported_features = true;
-    answer.supported_features = FEATURE_PROTO3_OPTIONAL;
     answer.error = status == FLY_OK ? NULL : mistake.text;
     answer.file = plug_memory_take(&model.memory, count, sizeof *answer.file);
     for (size_t i = 0; i < count; i++) {

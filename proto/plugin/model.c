@@ -74,28 +74,27 @@ static const char *prefix_of(struct plug_model *model,
     if (package_of(file)[0] == '\0') {
         return "";
     }
-    char *out = plug_name_snake(&model->memory, package_of(file));
-    for (char *c = out; *c != '\0'; c++) {
-        *c = *c == '.' ? '_' : *c;
-    }
-    return plug_memory_format(&model->memory, "%s_", out);
+    return plug_memory_format(&model->memory, "%s_",
+                              plug_name_snake(&model->memory, package_of(file)));
 }
 
 static enum fly_status add_method(struct plug_model *model, const struct plug_service *service,
                                   const Google__Protobuf__MethodDescriptorProto *proto,
                                   struct plug_method *method, struct fly_error *error)
 {
-    const char *snake = plug_name_snake(&model->memory, proto->name);
-
     method->full_name =
         plug_memory_format(&model->memory, "%s/%s", service->full_name, proto->name);
-    method->name = plug_memory_format(&model->memory, "%s_%s", service->name, snake);
-    method->member =
-        plug_memory_format(&model->memory, "%s%s", snake, plug_name_is_keyword(snake) ? "_" : "");
+    method->member = plug_name_snake(&model->memory, proto->name);
+    method->name = plug_memory_format(&model->memory, "%s_%s", service->name, method->member);
     method->hash = rpc_method_hash(method->full_name);
     method->request = plug_schema_type(model, proto->input_type);
     method->reply = plug_schema_type(model, proto->output_type);
-    enum fly_status status = plug_rule_read(proto, &method->rule, error);
+    enum fly_status status = plug_rule_read(&model->memory, proto, &method->rule, error);
+    if (status == FLY_OK && plug_name_is_keyword(method->member)) {
+        status = fly_error_set(error, FLY_INVALID_ARGUMENT,
+                               "\"%s\" is a word of C: protoc-c and we cannot name it so",
+                               method->member);
+    }
     if (status == FLY_OK) {
         status = plug_schema_check(model, method->request, error);
     }

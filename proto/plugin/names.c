@@ -70,15 +70,6 @@ static size_t camel_into(char *out, const char *name, size_t size)
     return written;
 }
 
-char *plug_name_snake(struct plug_memory *memory, const char *name)
-{
-    size_t size = strlen(name);
-    char *out = plug_memory_take(memory, 2 * size + 1, 1);
-
-    (void)snake_into(out, name, size);
-    return out;
-}
-
 char *plug_name_upper(struct plug_memory *memory, const char *name)
 {
     char *out = plug_memory_format(memory, "%s", name);
@@ -89,8 +80,8 @@ char *plug_name_upper(struct plug_memory *memory, const char *name)
     return out;
 }
 
-/* The pieces between the dots, each turned by `turn`, two underscores between. */
-static char *join_pieces(struct plug_memory *memory, const char *dotted,
+/* The pieces between the dots, each turned by `turn`, `between` between. */
+static char *join_pieces(struct plug_memory *memory, const char *dotted, const char *between,
                          size_t (*turn)(char *out, const char *name, size_t size))
 {
     char *out = plug_memory_take(memory, 3 * strlen(dotted) + 1, 1);
@@ -99,15 +90,19 @@ static char *join_pieces(struct plug_memory *memory, const char *dotted,
     for (const char *piece = dotted; *piece != '\0';) {
         size_t size = strcspn(piece, ".");
         if (size > 0) {
-            if (written > 0) {
-                out[written++] = '_';
-                out[written++] = '_';
+            for (const char *c = written > 0 ? between : ""; *c != '\0'; c++) {
+                out[written++] = *c;
             }
             written += turn(out + written, piece, size);
         }
         piece += size + (piece[size] == '.' ? 1 : 0);
     }
     return out;
+}
+
+char *plug_name_snake(struct plug_memory *memory, const char *dotted)
+{
+    return join_pieces(memory, dotted, "_", snake_into);
 }
 
 /* The full name with the package that protoc-c takes. */
@@ -119,7 +114,8 @@ static const char *c_full_name(struct plug_memory *memory,
     struct fly_bytes package;
     const char *local = full_name[0] == '.' ? full_name + 1 : full_name;
 
-    if (file->options == NULL || !plug_field_unknown(&file->options->base, FIELD_C_FILE, &rules) ||
+    if (file->options == NULL ||
+        !plug_field_unknown(memory, &file->options->base, FIELD_C_FILE, &rules) ||
         !plug_field_find(rules, FIELD_C_PACKAGE, &package)) {
         return local;
     }
@@ -133,13 +129,13 @@ static const char *c_full_name(struct plug_memory *memory,
 char *plug_name_type(struct plug_memory *memory, const Google__Protobuf__FileDescriptorProto *file,
                      const char *full_name)
 {
-    return join_pieces(memory, c_full_name(memory, file, full_name), camel_into);
+    return join_pieces(memory, c_full_name(memory, file, full_name), "__", camel_into);
 }
 
 char *plug_name_symbol(struct plug_memory *memory,
                        const Google__Protobuf__FileDescriptorProto *file, const char *full_name)
 {
-    return join_pieces(memory, c_full_name(memory, file, full_name), snake_into);
+    return join_pieces(memory, c_full_name(memory, file, full_name), "__", snake_into);
 }
 
 char *plug_name_stem(struct plug_memory *memory, const char *file_name)

@@ -11,8 +11,9 @@
 #include "google/protobuf/descriptor.pb-c.h"
 #include "proto/plugin/text.h"
 
-/* "ForgetSlice" -> "forget_slice": a `_` before each capital that follows no capital. */
-char *plug_name_snake(struct plug_memory *memory, const char *name);
+/* "fly.v1.ForgetSlice" -> "fly_v1_forget_slice": a `_` before each capital that follows no capital,
+ * and for each dot. */
+char *plug_name_snake(struct plug_memory *memory, const char *dotted);
 char *plug_name_upper(struct plug_memory *memory, const char *name);
 /* ".fly.v1.Outer.Inner", defined in `file` -> "Fly__V1__Outer__Inner". Option c_package of
  * protobuf-c.proto stands for the package where it is set. */
@@ -25,7 +26,7 @@ char *plug_name_symbol(struct plug_memory *memory,
 char *plug_name_stem(struct plug_memory *memory, const char *file_name);
 /* "fly/v1/edge.proto" -> "fly_2fv1_2fedge_2eproto": different files, different names. */
 char *plug_name_guard(struct plug_memory *memory, const char *file_name);
-/* A word that cannot name a member of a struct. */
+/* A word that cannot name a member of a struct: of C, or a macro of its headers. */
 bool plug_name_is_keyword(const char *name);
 /* [a-z_][a-z0-9_]*, and no keyword. */
 bool plug_name_is_prefix(const char *name);

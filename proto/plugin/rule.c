@@ -138,14 +138,16 @@ static enum fly_status read_rule(const Fly__V1__MethodRule *rule, struct plug_ru
     return status;
 }
 
-enum fly_status plug_rule_read(const Google__Protobuf__MethodDescriptorProto *method,
+enum fly_status plug_rule_read(struct plug_memory *memory,
+                               const Google__Protobuf__MethodDescriptorProto *method,
                                struct plug_rule *out, struct fly_error *error)
 {
     struct fly_bytes bytes;
 
     *out = (struct plug_rule){.flags = (method->server_streaming ? RPC_STREAM : 0U) |
                                        (method->client_streaming ? RPC_CLIENT_STREAM : 0U)};
-    if (method->options == NULL || !plug_field_unknown(&method->options->base, FIELD_RPC, &bytes)) {
+    if (method->options == NULL ||
+        !plug_field_unknown(memory, &method->options->base, FIELD_RPC, &bytes)) {
         return FLY_OK;
     }
     Fly__V1__MethodRule *rule = fly__v1__method_rule__unpack(NULL, bytes.size, bytes.data);

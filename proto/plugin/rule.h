@@ -9,6 +9,7 @@
 
 #include "google/protobuf/descriptor.pb-c.h"
 #include "proto/base/status.h"
+#include "proto/plugin/text.h"
 #include "proto/rpc/method.h"
 #include "proto/wire/retry.h"
 
@@ -21,7 +22,8 @@ struct plug_rule {
 };
 
 /* INVALID_ARGUMENT names what is wrong. A method without the option has the rule of all zeros. */
-enum fly_status plug_rule_read(const Google__Protobuf__MethodDescriptorProto *method,
+enum fly_status plug_rule_read(struct plug_memory *memory,
+                               const Google__Protobuf__MethodDescriptorProto *method,
                                struct plug_rule *out, struct fly_error *error);
 
 #endif

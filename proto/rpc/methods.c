@@ -1,5 +1,6 @@
 /*
- * methods - the table of what a node answers in its own loop: every method of these services.
+ * methods - the table of what a node answers in its own loop: every method of its services. Of
+ * health two stand here; the whole of it is a service of its own (proto/rpc/builtin.h).
  */
 #include "fly/v1/admin.rpc.h"
 #include "fly/v1/edge.rpc.h"
@@ -9,6 +10,7 @@
 #include "proto/base/check.h"
 
 const struct rpc_method *const rpc_methods[] = {
-    RPC_EDGE_METHODS, RPC_HEALTH_METHODS, RPC_SLICE_METHODS, RPC_ADMIN_METHODS, RPC_JOIN_METHODS,
+    RPC_EDGE_METHODS,  &rpc_health_check, &rpc_health_echo,
+    RPC_SLICE_METHODS, RPC_ADMIN_METHODS, RPC_JOIN_METHODS,
 };
 const size_t rpc_method_count = FLY_ARRAY_COUNT(rpc_methods);

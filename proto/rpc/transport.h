@@ -8,19 +8,18 @@
  * - One receive is always under way (unless reading is held back); its callback hands over what
  *   came, flushes what that produced, and arms the next.
  * - Whoever appends first becomes the writer and sends until nothing is left; the others only
- *   append. A small send goes through an aio without a callback, which completes in place and
- *   saves two thread switches. That is allowed only while all that the peer has not yet read
- *   surely fits the socket's send buffer (TRANSPORT_INLINE_MAX): the peer's answers to marks tell
- *   how far it has read. Past that, an aio with a callback takes over: a reader that stopped
- *   costs memory up to out_max, but never a thread.
- * - Not in place before the first bytes came, when we dialled: nng's poller hears the hang-up of a
- *   socket that only begins to connect, asks for its error, finds none yet and calls it connected;
- *   a send would wait for the real answer, which may never come.
- * - Never in place over TLS: a send larger than nng's 16 KiB of ciphertext, or before the handshake
- *   is done, goes on only when another of nng's few task threads runs, and all of them could be
- *   waiting like that.
- * - No aio is ever cancelled, timed out, stopped or freed on an nng thread: disposal runs on the
- *   timer thread.
+ *   append. It first tries an aio without a callback, which completes in place and saves two thread
+ *   switches. What the kernel does not take at once is taken back (nng_aio_abort by the thread that
+ *   began it, after it began: none of nng's races), and an aio with a callback goes on: a reader
+ *   that stopped costs memory up to out_max, but never a thread, whatever the socket's buffer
+ * holds.
+ * - Over TLS an aio cannot be taken back (nng would end the connection), so in place only what nng
+ *   surely takes: while all that the peer has not yet read, the handshake aside, fits the 16 KiB of
+ *   ciphertext that nng keeps by itself. The peer's answers to marks tell how far it has read; they
+ *   carry random numbers, so it cannot answer what it has not read.
+ * - Otherwise no aio is ever cancelled, timed out, stopped or freed on an nng thread: disposal runs
+ *   on the timer thread.
+ * - An idle connection keeps a receive of 1 KiB and no out-buffer; buffers grow while it is busy.
  */
 #ifndef FLY_RPC_TRANSPORT_H
 #define FLY_RPC_TRANSPORT_H
@@ -43,10 +42,6 @@ enum {
     TRANSPORT_URL_SIZE = 160,
     TRANSPORT_REMOTE_SIZE = 64,
     TRANSPORT_MARK_SIZE = 16,
-    /* Linux gives a TCP socket 87,040 bytes of send buffer at the least, a unix socket 212,992, and
-     * charges each small send about 1 KiB above its bytes. */
-    TRANSPORT_INLINE_MAX = 64 * 1024,
-    TRANSPORT_SEND_COST = 1024,
     /* Short frames that end calls may go so far over out_max; past that the connection is cut. */
     TRANSPORT_URGENT_MAX = 1 << 20,
     /* What waits at one connection counts against a shared budget above the first, in steps of the
@@ -95,8 +90,8 @@ struct transport_config {
                        that both hold back can wait for each other for ever) */
 };
 
-/* INVALID_ARGUMENT unless tcp:// or tls+tcp:// with a numeric address and a port, or ipc:// with a
- * path. */
+/* INVALID_ARGUMENT unless tcp:// or tls+tcp:// with a numeric address and a port, ipc:// with a
+ * path, or inproc:// with a name, which this process alone can reach. */
 enum fly_status transport_url_check(const char *url, struct fly_error *error);
 
 /* On the timer thread: a transport that has one reference and has not started, or why not. */
@@ -134,7 +129,7 @@ void transport_hold(struct transport *transport);
 /* The last drop disposes, on the timer thread. Who keeps something about a connection keeps it as
  * long as the transport: its references count for both. */
 void transport_drop(struct transport *transport);
-/* "127.0.0.1:40312", "[::1]:40312" or "ipc". */
+/* "127.0.0.1:40312", "[::1]:40312", "ipc" or "inproc". */
 const char *transport_remote(const struct transport *transport);
 
 /* In `closed` and later: what TLS says, if it is why the connection ended; else NULL. */
@@ -159,9 +154,9 @@ void transport_marked(struct transport *transport, uint32_t number);
 /* Appends a mark now (keepalive), unless one is on its way. */
 void transport_probe(struct transport *transport);
 bool transport_closed(const struct transport *transport);
-/* False while it is held back (transport_config): what is missing of a frame may wait in the kernel
- * then, and that it is late is not the peer's fault. */
-bool transport_reading(const struct transport *transport);
+/* Reading is suspended (hold_back): what is missing of a frame may wait in the kernel, and that it
+ * is late is not the peer's fault. */
+bool transport_held_back(const struct transport *transport);
 
 /* Sends what waits: now, or at the end of this thread's batch. Not under the lock. */
 void transport_flush(struct transport *transport);

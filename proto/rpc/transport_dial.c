@@ -1,7 +1,6 @@
 /*
- * transport_dial - addresses, TLS settings, dialling and listening.
+ * transport_dial - TLS settings, dialling and listening.
  */
-#include <arpa/inet.h>
 /* after nng.h, which it needs and does not include */
 #include <nng/nng.h>
 
@@ -22,7 +21,7 @@ struct transport_dial {
     nng_stream_dialer *dialer;
     nng_aio *aio;
     struct transport_config config;
-    bool secure;
+    struct transport_address address;
     transport_dialled *dialled;
     void *user;
     struct rpc_job job;
@@ -32,53 +31,12 @@ struct transport_listener {
     nng_stream_listener *listener;
     nng_aio *aio;
     struct transport_config config;
-    bool secure;
+    struct transport_address address;
     void (*accepted)(void *user, struct transport *transport);
     void *user;
     struct rpc_timer retry;
     char url[TRANSPORT_URL_SIZE];
 };
-
-/* ---- addresses ---- */
-
-static bool url_secure(const char *url)
-{
-    return strncmp(url, "tls+", 4) == 0;
-}
-
-enum fly_status transport_url_check(const char *url, struct fly_error *error)
-{
-    char host[64] = "";
-    struct in6_addr address;
-    const char *plain = url_secure(url) ? url + 4 : url;
-    const char *rest = plain + 6;
-    const char *colon = strrchr(plain, ':');
-    bool six = strncmp(plain, "tcp://[", 7) == 0;
-    int family = six ? AF_INET6 : AF_INET;
-    char *end = NULL;
-
-    if (strlen(url) >= TRANSPORT_URL_SIZE) {
-        return fly_error_set(error, FLY_INVALID_ARGUMENT, "address is too long");
-    }
-    if (strncmp(url, "ipc://", 6) == 0 && rest[0] != '\0') {
-        return FLY_OK;
-    }
-    if (strncmp(plain, "tcp://", 6) != 0 || colon < rest) {
-        return fly_error_set(error, FLY_INVALID_ARGUMENT,
-                             "%s: want [tls+]tcp://ADDRESS:PORT or ipc:///path", url);
-    }
-    size_t host_size = (size_t)(colon - rest) - (six ? 2 : 0);
-    if (host_size < sizeof host && (!six || colon[-1] == ']')) {
-        memcpy(host, rest + (six ? 1 : 0), host_size);
-    }
-    unsigned long port = strtoul(colon + 1, &end, 10);
-    if (inet_pton(family, host, &address) != 1 || colon[1] < '0' || colon[1] > '9' ||
-        *end != '\0' || port > UINT16_MAX) {
-        return fly_error_set(error, FLY_INVALID_ARGUMENT, "%s: want a numeric address and a port",
-                             url);
-    }
-    return FLY_OK;
-}
 
 /* ---- TLS ---- */
 
@@ -122,11 +80,11 @@ static int tls_fill(nng_tls_config *config, const struct rpc_tls *tls, bool serv
 }
 
 /* *out stays NULL for urls without TLS. */
-static enum fly_status tls_make(nng_tls_config **out, const char *url, const struct rpc_tls *tls,
-                                bool server, struct fly_error *error)
+static enum fly_status tls_make(nng_tls_config **out, const char *url, bool secure,
+                                const struct rpc_tls *tls, bool server, struct fly_error *error)
 {
     *out = NULL;
-    if (!url_secure(url)) {
+    if (!secure) {
         return FLY_OK;
     }
     enum fly_status status = tls_check(url, tls, server, error);
@@ -171,10 +129,11 @@ static void dial_end(struct rpc_job *job)
     if (failure != 0) {
         (void)fly_error_set(&why, FLY_UNAVAILABLE, "%s", nng_strerror(failure));
     } else {
-        transport = transport_make(nng_aio_get_output(dial->aio, 0), &dial->config,
-                                   TRANSPORT_DIALLED | (dial->secure ? TRANSPORT_SECURE : 0));
+        transport = transport_make(nng_aio_get_output(dial->aio, 0), &dial->config, &dial->address);
         if (transport == NULL) {
-            (void)fly_error_set(&why, FLY_RESOURCE_EXHAUSTED, "out of memory");
+            (void)(dial->address.inproc
+                       ? fly_error_set(&why, FLY_UNAVAILABLE, "not of this process")
+                       : fly_error_set(&why, FLY_RESOURCE_EXHAUSTED, "out of memory"));
         }
     }
     dial_free(dial);
@@ -188,9 +147,9 @@ static void on_dialled(void *arg)
     rpc_job_post(&dial->job);
 }
 
-static int dial_make(struct transport_dial *dial, const char *url, nng_tls_config *tls)
+static int dial_make(struct transport_dial *dial, nng_tls_config *tls)
 {
-    int failure = nng_stream_dialer_alloc(&dial->dialer, url);
+    int failure = nng_stream_dialer_alloc(&dial->dialer, dial->address.native);
 
     failure = failure != 0 ? failure : nng_aio_alloc(&dial->aio, on_dialled, dial);
     if (failure == 0 && tls != NULL) {
@@ -207,14 +166,20 @@ enum fly_status transport_dial(struct transport_dial **out, const char *url,
                                transport_dialled *dialled, void *user, struct fly_error *error)
 {
     nng_tls_config *tls_config = NULL;
-    enum fly_status status = transport_url_check(url, error);
+    struct transport_address address;
+    enum fly_status status = transport_address_parse(&address, url, error);
 
-    status = status == FLY_OK ? tls_make(&tls_config, url, tls, false, error) : status;
+    status =
+        status == FLY_OK ? tls_make(&tls_config, url, address.secure, tls, false, error) : status;
     if (status != FLY_OK) {
         return status;
     }
     struct transport_dial *dial = calloc(1, sizeof *dial);
-    int failure = dial == NULL ? NNG_ENOMEM : dial_make(dial, url, tls_config);
+    int failure = NNG_ENOMEM;
+    if (dial != NULL) {
+        dial->address = address;
+        failure = dial_make(dial, tls_config);
+    }
     if (tls_config != NULL) {
         nng_tls_config_free(tls_config); /* the dialer has its own reference */
     }
@@ -225,7 +190,6 @@ enum fly_status transport_dial(struct transport_dial **out, const char *url,
         return fly_error_set(error, FLY_UNAVAILABLE, "%s: %s", url, nng_strerror(failure));
     }
     dial->config = *config;
-    dial->secure = tls_config != NULL;
     dial->dialled = dialled;
     dial->user = user;
     dial->job.run = dial_end;
@@ -262,8 +226,7 @@ static void on_accepted(void *arg)
         (void)rpc_timer_arm(&l->retry, fly_clock_boot_ms() + ACCEPT_RETRY_MS);
         return;
     }
-    struct transport *t = transport_make(nng_aio_get_output(l->aio, 0), &l->config,
-                                         TRANSPORT_ACCEPTED | (l->secure ? TRANSPORT_SECURE : 0));
+    struct transport *t = transport_make(nng_aio_get_output(l->aio, 0), &l->config, &l->address);
     if (t != NULL) {
         l->accepted(l->user, t);
     }
@@ -273,7 +236,7 @@ static void on_accepted(void *arg)
 static int listen_start(struct transport_listener *l, const char *url, nng_tls_config *tls)
 {
     int port = 0;
-    int failure = nng_stream_listener_alloc(&l->listener, url);
+    int failure = nng_stream_listener_alloc(&l->listener, l->address.native);
 
     failure = failure != 0 ? failure : nng_aio_alloc(&l->aio, on_accepted, l);
     if (failure != 0) {
@@ -298,9 +261,11 @@ enum fly_status transport_listen(struct transport_listener **out, const char *ur
                                  void *user, struct fly_error *error)
 {
     nng_tls_config *tls_config = NULL;
-    enum fly_status status = transport_url_check(url, error);
+    struct transport_address address;
+    enum fly_status status = transport_address_parse(&address, url, error);
 
-    status = status == FLY_OK ? tls_make(&tls_config, url, tls, true, error) : status;
+    status =
+        status == FLY_OK ? tls_make(&tls_config, url, address.secure, tls, true, error) : status;
     if (status != FLY_OK) {
         return status;
     }
@@ -308,7 +273,7 @@ enum fly_status transport_listen(struct transport_listener **out, const char *ur
     int failure = NNG_ENOMEM;
     if (l != NULL) {
         l->config = *config;
-        l->secure = tls_config != NULL;
+        l->address = address;
         l->accepted = accepted;
         l->user = user;
         rpc_timer_init(&l->retry, accept_next, l);

@@ -12,6 +12,8 @@
 #include "proto/rpc/timer.h"
 #include "proto/rpc/transport.h"
 
+enum { TRANSPORT_IN_SMALL = 1024 };
+
 struct transport_buffer {
     uint8_t *data;
     size_t size;
@@ -27,11 +29,11 @@ enum transport_wait {
 struct transport {
     nng_stream *stream;
     nng_aio *recv_aio;
-    nng_aio *inline_aio; /* no callback: completes in place */
-    nng_aio *send_aio;
+    nng_aio *send_aio; /* with a callback; made when first needed, under `beginning` */
     atomic_uint references;
     struct transport_config config;
     bool secure;
+    bool lies;   /* it answered what it was not asked: no answer of its counts any more */
     int failure; /* nng's word for the end of receiving; set before `closed` is told */
     void *user;
     struct rpc_job closed_job;
@@ -43,9 +45,17 @@ struct transport {
     atomic_uint_fast64_t bytes_out;
     char remote[TRANSPORT_REMOTE_SIZE];
 
-    struct transport_buffer in; /* only the receiving callback touches it */
+    /* only the receiving callback touches these */
+    struct transport_buffer in; /* in_small while that does */
+    size_t in_room;             /* of the receive under way */
+    size_t in_count;            /* that the last one brought */
+    unsigned records;
+    unsigned heat; /* so many small reads and a large `in` is given back */
+    uint8_t in_small[TRANSPORT_IN_SMALL];
 
-    pthread_mutex_t beginning; /* only `shut`, and only while an aio is begun */
+    /* nng 1.5.2 keeps an aio for ever that is begun on a stream after its close: beginning one with
+     * a callback and closing exclude each other. Guards `shut` and send_aio's making. */
+    pthread_mutex_t beginning;
     bool shut;
     pthread_mutex_t lock; /* all below */
     struct transport_buffer out;
@@ -53,12 +63,13 @@ struct transport {
     size_t sent;                     /* of `sending`; the writer's own too, without the lock */
     size_t charged;                  /* to the budget */
     uint64_t reserved;               /* bytes ever appended to out */
-    uint64_t spent;                  /* cost of all that was handed to the kernel */
+    uint64_t spent;                  /* TLS: ciphertext of all that was handed over, at most */
     uint64_t read_by_peer;           /* the part of it that an answered mark covers */
     uint64_t mark_spent;
     uint32_t mark_number;
     bool mark_pending;
-    bool in_place; /* sends without a callback are possible */
+    bool probing; /* the mark is a probe's: nothing else is going on */
+    bool shaken;  /* TLS: its handshake is over */
     bool writing;
     bool started;
     bool reading; /* a receive is under way or being handled */
@@ -73,17 +84,31 @@ static inline size_t transport_waiting(const struct transport *t)
     return t->out.size + (t->writing ? t->sending.size : 0);
 }
 
-enum transport_kind { TRANSPORT_ACCEPTED = 0, TRANSPORT_DIALLED = 1, TRANSPORT_SECURE = 2 };
+/* What a url asks for; see transport_url.c. */
+struct transport_address {
+    bool secure;
+    bool inproc;                     /* only this very process may be at the other end */
+    char native[TRANSPORT_URL_SIZE]; /* nng's url for it */
+};
 
-/* Takes the stream over, also on failure (NULL). `kind` is of the bits above. */
+/* transport_url_check, and more. */
+enum fly_status transport_address_parse(struct transport_address *address, const char *url,
+                                        struct fly_error *error);
+
+/* Takes the stream over, also on failure: NULL when out of memory, or when it comes from another
+ * process and must not. */
 struct transport *transport_make(nng_stream *stream, const struct transport_config *config,
-                                 unsigned kind);
-/* nng 1.5.2 keeps an aio for ever that is begun on a stream after its close: beginning and closing
- * exclude each other. False: shut, and the aio was not begun. */
-bool transport_begin(struct transport *t, void (*operation)(nng_stream *, nng_aio *), nng_aio *aio);
+                                 const struct transport_address *address);
 /* False: the stream was shut, nothing will come of it. */
 bool transport_receive_more(struct transport *t);
-void transport_on_sent(void *transport);
+
+/* With a batch open: t is not written at its end after all. */
+void transport_batch_forget(struct transport *t);
+
+/* transport_buffer.c. `size` more bytes at the end, or NULL: out of memory, nothing changed. */
+uint8_t *transport_buffer_extend(struct transport_buffer *buffer, size_t size);
+/* Gives its memory back. */
+void transport_buffer_empty(struct transport_buffer *buffer);
 
 /* transport_budget.c; all but leave under the transport's lock. */
 /* `size` more shall wait. False: refused, and noted for `drained`. */

@@ -2,8 +2,8 @@
  * transport_write - the combining writer, its marks, and batches.
  */
 #include <pthread.h>
+#include <sodium.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 
 #include "proto/base/check.h"
 #include "proto/rpc/batch.h"
@@ -11,9 +11,11 @@
 #include "proto/rpc/transport_internal.h"
 
 enum {
-    OUT_SIZE = 4 * 1024,  /* the first allocation of an out-buffer */
-    OUT_KEEP = 64 * 1024, /* an emptied buffer above this is given back */
     BATCH_MAX = 32,
+    /* what nng takes over TLS without sending any of it (NNG_TLS_MAX_SEND_SIZE) is 16 KiB; a record
+     * of mbedTLS is at most 16 KiB and this larger than its text */
+    SECURE_INLINE_MAX = 14 * 1024,
+    SECURE_RECORD_COST = 128,
 };
 
 static _Thread_local struct {
@@ -21,33 +23,6 @@ static _Thread_local struct {
     unsigned count;
     struct transport *members[BATCH_MAX];
 } batch;
-
-static uint8_t *buffer_extend(struct transport_buffer *buffer, size_t size)
-{
-    if (buffer->max - buffer->size < size) {
-        size_t max = buffer->max == 0 ? OUT_SIZE : buffer->max;
-        while (max - buffer->size < size) {
-            max *= 2;
-        }
-        uint8_t *data = realloc(buffer->data, max);
-        if (data == NULL) {
-            return NULL;
-        }
-        buffer->data = data;
-        buffer->max = max;
-    }
-    buffer->size += size;
-    return buffer->data + buffer->size - size;
-}
-
-static void buffer_empty(struct transport_buffer *buffer)
-{
-    buffer->size = 0;
-    if (buffer->max > OUT_KEEP) {
-        free(buffer->data);
-        *buffer = (struct transport_buffer){0};
-    }
-}
 
 uint8_t *transport_reserve(struct transport *t, size_t size, bool urgent)
 {
@@ -58,7 +33,7 @@ uint8_t *transport_reserve(struct transport *t, size_t size, bool urgent)
         return NULL;
     }
     bool fits = used <= max && size <= max - used && transport_charge(t, size, urgent);
-    uint8_t *room = fits ? buffer_extend(&t->out, size) : NULL;
+    uint8_t *room = fits ? transport_buffer_extend(&t->out, size) : NULL;
     if (room == NULL) {
         transport_repay(t);
         t->cut = urgent;
@@ -83,10 +58,23 @@ uint8_t *transport_unsent(struct transport *t, uint64_t position)
 
 void transport_marked(struct transport *t, uint32_t number)
 {
-    if (t->mark_pending && number == t->mark_number) {
-        t->mark_pending = false;
-        t->read_by_peer = t->mark_spent;
+    if (!t->mark_pending || number != t->mark_number) {
+        t->lies = true;
+        return;
     }
+    t->mark_pending = false;
+    t->read_by_peer = t->mark_spent;
+    t->heat = t->probing ? 1 : t->heat;
+    t->probing = false;
+}
+
+/* `room` is the mark's. It covers what was handed over before; of what waits beside it, nothing. */
+static void write_mark(struct transport *t, uint8_t *room)
+{
+    t->mark_pending = true;
+    t->mark_number = randombytes_random(); /* so that only who has read it can answer it */
+    t->mark_spent = t->spent;
+    t->config.events->mark(t->mark_number, room);
 }
 
 void transport_probe(struct transport *t)
@@ -94,56 +82,137 @@ void transport_probe(struct transport *t)
     uint8_t *room = t->mark_pending ? NULL : transport_reserve(t, TRANSPORT_MARK_SIZE, true);
 
     if (room != NULL) {
-        t->mark_pending = true;
-        t->config.events->mark(++t->mark_number, room);
-        /* covers what was handed over before; what waits beside it is at most understated */
-        t->mark_spent = t->spent;
+        write_mark(t, room);
+        t->probing = true;
     }
 }
 
-/* Makes what waits the writer's own. True when it may be sent in place: see the header. */
-static bool take_out(struct transport *t)
-{
-    uint64_t cost = t->out.size + TRANSPORT_MARK_SIZE + TRANSPORT_SEND_COST;
-    struct transport_buffer empty = t->sending;
+/* ---- sending in place ---- */
 
-    t->spent += cost;
-    if (t->in_place && !t->mark_pending && t->spent - t->read_by_peer > TRANSPORT_INLINE_MAX / 2) {
-        uint8_t *room = buffer_extend(&t->out, TRANSPORT_MARK_SIZE);
-        if (room != NULL) {
-            t->reserved += TRANSPORT_MARK_SIZE;
-            t->config.events->mark(++t->mark_number, room);
-            t->mark_pending = true;
-            t->mark_spent = t->spent;
-        }
-    }
-    t->sending = t->out;
-    t->out = empty;
-    t->sent = 0;
-    t->writing = true;
-    return t->in_place && t->spent - t->read_by_peer <= TRANSPORT_INLINE_MAX;
+static pthread_once_t place_once = PTHREAD_ONCE_INIT;
+static pthread_key_t place_key;
+static bool place_kept; /* the key was made */
+static _Thread_local nng_aio *place;
+
+static void place_free(void *aio)
+{
+    place = NULL;
+    nng_aio_free(aio);
 }
 
-/* False: the stream was shut. */
-static bool send_with(struct transport *t, nng_aio *aio)
+static void place_prepare(void)
 {
-    nng_iov iov = {.iov_buf = t->sending.data + t->sent, .iov_len = t->sending.size - t->sent};
+    place_kept = pthread_key_create(&place_key, place_free) == 0;
+}
 
-    FLY_CHECK(nng_aio_set_iov(aio, 1, &iov) == 0);
-    return transport_begin(t, nng_stream_send, aio);
+/* This thread's aio without a callback: what it does is done when the call returns. Or NULL. */
+static nng_aio *place_aio(void)
+{
+    if (place != NULL) {
+        return place;
+    }
+    (void)pthread_once(&place_once, place_prepare);
+    if (!place_kept || nng_aio_alloc(&place, NULL, NULL) != 0) {
+        place = NULL;
+        return NULL;
+    }
+    if (pthread_setspecific(place_key, place) != 0) {
+        place_free(place);
+    }
+    return place;
 }
 
 /* False when the connection broke. */
-static bool account_sent(struct transport *t, nng_aio *aio)
+static bool account_sent(struct transport *t, int failure, size_t count)
 {
-    size_t count = nng_aio_count(aio);
-
-    if (nng_aio_result(aio) != 0) {
+    if (failure != 0) {
         return false;
     }
     t->sent += count;
     (void)atomic_fetch_add_explicit(&t->bytes_out, count, memory_order_relaxed);
     return true;
+}
+
+static void set_rest(struct transport *t, nng_aio *aio)
+{
+    nng_iov iov = {.iov_buf = t->sending.data + t->sent, .iov_len = t->sending.size - t->sent};
+
+    FLY_CHECK(nng_aio_set_iov(aio, 1, &iov) == 0);
+}
+
+/* Sends as much as goes at once, perhaps nothing. False when the connection broke. */
+static bool send_in_place(struct transport *t)
+{
+    nng_aio *aio = place_aio();
+
+    if (aio == NULL) {
+        return true;
+    }
+    set_rest(t, aio);
+    nng_stream_send(t->stream, aio);
+    if (!t->secure) {
+        /* what did not go at once shall not wait here: taken back, untouched, unless nng's poller
+         * is finishing it at this very moment */
+        nng_aio_abort(aio, NNG_EAGAIN);
+    }
+    nng_aio_wait(aio);
+    return nng_aio_result(aio) == NNG_EAGAIN ||
+           account_sent(t, nng_aio_result(aio), nng_aio_count(aio));
+}
+
+/* ---- sending with a callback ---- */
+
+static void on_sent(void *arg);
+
+/* False: the stream was shut. Else on_sent comes. */
+static bool send_later(struct transport *t)
+{
+    (void)pthread_mutex_lock(&t->beginning);
+    bool begun = !t->shut && (t->send_aio != NULL || nng_aio_alloc(&t->send_aio, on_sent, t) == 0);
+    if (begun) {
+        set_rest(t, t->send_aio);
+        nng_stream_send(t->stream, t->send_aio);
+    }
+    (void)pthread_mutex_unlock(&t->beginning);
+    return begun;
+}
+
+/* ---- the writer ---- */
+
+/* TLS: whether nng surely takes what is about to be sent; asks the peer how far it has read. */
+static bool secure_fits(struct transport *t)
+{
+    t->spent += t->out.size + t->out.size / SECURE_RECORD_COST + SECURE_RECORD_COST;
+    if (!t->mark_pending && t->spent - t->read_by_peer > SECURE_INLINE_MAX / 2) {
+        uint8_t *room = transport_buffer_extend(&t->out, TRANSPORT_MARK_SIZE);
+        if (room != NULL) {
+            t->reserved += TRANSPORT_MARK_SIZE;
+            t->spent += TRANSPORT_MARK_SIZE;
+            write_mark(t, room);
+        }
+    }
+    return !t->lies && t->spent - t->read_by_peer <= SECURE_INLINE_MAX;
+}
+
+/* Makes what waits the writer's own. True when it may be sent in place: see the header. */
+static bool take_out(struct transport *t)
+{
+    bool in_place = !t->secure || (secure_fits(t) && t->shaken);
+
+    t->sending = t->out;
+    t->out = (struct transport_buffer){0};
+    t->sent = 0;
+    t->writing = true;
+    return in_place;
+}
+
+/* With the lock: the writer is done with what it had taken. */
+static void finish_sending(struct transport *t, bool alive)
+{
+    t->writing = false;
+    transport_buffer_empty(&t->sending);
+    transport_repay(t);
+    t->cut = t->cut || !alive;
 }
 
 /* With the lock, no writer, and nothing (more) to send: what the new room makes possible. */
@@ -174,48 +243,35 @@ static void write_out(struct transport *t)
 {
     while (!t->writing && !t->closing && !t->cut && t->out.size > 0) {
         bool in_place = take_out(t);
-        bool alive = true;
         transport_unlock(t);
-        if (in_place) {
-            alive = send_with(t, t->inline_aio);
-            if (alive) {
-                nng_aio_wait(t->inline_aio);
-                alive = account_sent(t, t->inline_aio);
-            }
-        }
+        bool alive = !in_place || send_in_place(t);
         if (alive && t->sent < t->sending.size) {
             transport_hold(t);
-            if (send_with(t, t->send_aio)) {
-                return; /* transport_on_sent goes on as the writer */
+            if (send_later(t)) {
+                return; /* on_sent goes on as the writer */
             }
             transport_drop(t); /* not the last: the caller has one */
             alive = false;
         }
         transport_lock(t);
-        t->writing = false;
-        buffer_empty(&t->sending);
-        transport_repay(t);
-        t->cut = t->cut || !alive;
+        finish_sending(t, alive);
     }
     leave_writing(t);
 }
 
-void transport_on_sent(void *arg)
+static void on_sent(void *arg)
 {
     struct transport *t = arg;
-    bool alive = account_sent(t, t->send_aio);
+    bool alive = account_sent(t, nng_aio_result(t->send_aio), nng_aio_count(t->send_aio));
 
     if (alive && t->sent < t->sending.size) {
-        if (send_with(t, t->send_aio)) {
+        if (send_later(t)) {
             return;
         }
         alive = false;
     }
     transport_lock(t);
-    t->writing = false;
-    buffer_empty(&t->sending);
-    transport_repay(t);
-    t->cut = t->cut || !alive;
+    finish_sending(t, alive);
     write_out(t);
     transport_drop(t);
 }
@@ -239,6 +295,17 @@ void transport_flush(struct transport *t)
     }
     transport_hold(t);
     batch.members[batch.count++] = t;
+}
+
+void transport_batch_forget(struct transport *t)
+{
+    for (unsigned i = 0; i < batch.count; i++) {
+        if (batch.members[i] == t) {
+            batch.members[i] = batch.members[--batch.count];
+            transport_drop(t); /* not the last: the caller has one */
+            return;
+        }
+    }
 }
 
 void rpc_batch_begin(void)

@@ -90,7 +90,7 @@ FNR == 1 {
 /^[ \t]*#[ \t]*include[ \t]*"/ {
     split($0, part, "\"")
     path = part[2]
-    if (path ~ /\.(pb-c|rpc)\.h$/) {
+    if (path ~ /\.(pb-c|rpc|pb)\.h$/) {
         made = path ~ /\.rpc\.h$/ ? "rpc" : "gen"
         if (room[me] != made && !allowed(rooms_ok[me], made)) {
             fail(FNR, "room " room[me] " may not include the generated " path)

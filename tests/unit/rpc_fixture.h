@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -123,8 +124,8 @@ static void fixture_on_peer_gone(void *user, void *peer)
 }
 
 /* `limits`: a config of which only the limits and TLS count; NULL: small, quick ones. */
-static void fixture_start(struct fixture *f, const char *url,
-                          const struct rpc_server_config *limits)
+static UNUSED_OK void fixture_start(struct fixture *f, const char *url,
+                                    const struct rpc_server_config *limits)
 {
     struct rpc_server_config config = limits != NULL ? *limits : (struct rpc_server_config){0};
     struct fly_error error = {.text = ""};
@@ -191,7 +192,7 @@ static UNUSED_OK void fixture_wait_parked(struct fixture *f, size_t count)
         assert_true(condition);                                                                    \
     } while (0)
 
-static void fixture_stop(struct fixture *f)
+static UNUSED_OK void fixture_stop(struct fixture *f)
 {
     rpc_server_close(f->server);
     WAIT_UNTIL(rpc_server_counters(f->server).connections == 0); /* none parks another call */

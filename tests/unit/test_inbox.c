@@ -154,6 +154,80 @@ static void test_against_naive(void **state)
     }
 }
 
+/* A reader with an inbox of its own: the same messages in the same order, and the same account. */
+static void play_refilled(uint64_t seed, uint32_t window, uint32_t size_max)
+{
+    static uint8_t room[1 << 20];
+    struct naive *n = calloc(1, sizeof *n);
+    struct rpc_inbox shared;
+    struct rpc_inbox own;
+    struct fly_rng rng;
+    uint64_t settled_all = 0;
+    uint64_t taken_all = 0;
+    uint32_t settled = 0;
+
+    fly_rng_seed(&rng, seed);
+    rpc_inbox_init(&shared, window);
+    rpc_inbox_init(&own, window);
+    n->credit = window;
+    for (unsigned i = 0; i < 20000; i++) {
+        unsigned bias = (unsigned)(i / 1000 % 3);
+        if (fly_rng_below(&rng, 4) > bias && n->count < QUEUE_MAX) {
+            struct fly_bytes body = random_body(&rng, size_max, room);
+            bool fits = n->credit > 0;
+            assert_int_equal(rpc_inbox_push(&shared, body, i),
+                             fits ? RPC_INBOX_DONE : RPC_INBOX_OVER);
+            if (fits) {
+                naive_push(n, body.data, body.size, i);
+            }
+            continue;
+        }
+        struct fly_bytes body;
+        uint32_t gap = 0;
+        uint32_t grant = 0;
+        if (!rpc_inbox_take(&own, &body, &gap, &grant)) {
+            n->credit += rpc_inbox_refill(&shared, &own, &settled);
+            settled_all += settled;
+            assert_int_equal(settled_all, taken_all);
+            assert_true((int64_t)window - n->credit - n->waiting <
+                        (int64_t)(window > 2 ? window / 2 : 1));
+            assert_int_equal(rpc_inbox_empty(&own), n->count == 0);
+            if (!rpc_inbox_take(&own, &body, &gap, &grant)) {
+                continue;
+            }
+        }
+        const struct naive_message *m = &n->queue[n->first];
+        assert_int_equal(grant, 0);
+        assert_int_equal(body.size, m->size);
+        assert_int_equal(gap, m->gap);
+        assert_true(m->size == 0 || memcmp(body.data, m->bytes, m->size) == 0);
+        taken_all += frame_credit(m->size);
+        naive_drop(n);
+        if (fly_rng_below(&rng, 10) == 0) {
+            n->credit += rpc_inbox_refill(&shared, &own, &settled); /* half way through */
+            settled_all += settled;
+        }
+    }
+    (void)rpc_inbox_refill(&shared, &own, &settled);
+    (void)rpc_inbox_fini(&own);
+    assert_int_equal(rpc_inbox_fini(&shared), n->waiting);
+    while (n->count > 0) {
+        naive_drop(n);
+    }
+    free(n);
+}
+
+static void test_refill(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        play_refilled(seed, 64 * 1024, 200);
+        play_refilled(seed, 64 * 1024, 20000);
+        play_refilled(seed, 1000, 100);
+        play_refilled(seed, 1, 50);
+    }
+}
+
 static void test_bounds(void **state)
 {
     static const uint8_t bytes[100000];
@@ -188,6 +262,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_naive),
+        cmocka_unit_test(test_refill),
         cmocka_unit_test(test_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

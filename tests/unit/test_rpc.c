@@ -650,7 +650,8 @@ static void test_open_errors(void **state)
         {"tcp://127.0.0.1:70000", FLY_INVALID_ARGUMENT, "port out of range"},
         {"tcp://127.0.0.1:74x", FLY_INVALID_ARGUMENT, "junk behind the port"},
         {"tcp://[::1:7401", FLY_INVALID_ARGUMENT, "open bracket"},
-        {"inproc://x", FLY_INVALID_ARGUMENT, "streams know no inproc"},
+        {"inproc://x", FLY_UNAVAILABLE, "nobody of this process"},
+        {"inproc://", FLY_INVALID_ARGUMENT, "no name"},
         {"http://127.0.0.1:80", FLY_INVALID_ARGUMENT, "another protocol"},
         {"", FLY_INVALID_ARGUMENT, "nothing"},
     };

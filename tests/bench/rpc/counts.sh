@@ -1,6 +1,6 @@
 # counts.sh - row 9: what the server asks of the kernel for a call, counted by perf (root; tracefs). A
 # processor that is slow or shared does not move these.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034,SC2012
 
 counted=raw_syscalls:sys_enter,sched:sched_switch,syscalls:sys_enter_futex
 

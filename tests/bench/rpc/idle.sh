@@ -1,5 +1,5 @@
 # idle.sh - row 8: what 10,000 connections that say nothing cost a server that holds nothing else.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034,SC2012
 
 idle_count=10000
 

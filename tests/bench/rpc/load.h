@@ -59,6 +59,9 @@ struct load_backend {
 /* Parses argv, runs, prints one JSON line; the exit status of the program. */
 int load_main(int argc, char **argv, const struct load_backend *backend);
 
+/* The same without the command line. */
+void load_run(const struct load_options *options, const struct load_backend *backend);
+
 /* For backends: a call of that caller ended. Any thread; may start the next one before it returns.
  */
 void load_ended(unsigned caller, bool ok);

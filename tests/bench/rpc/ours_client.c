@@ -62,6 +62,7 @@ static void ours_open(const struct load_options *o)
     char url[128];
     struct fly_error error;
 
+    bench_methods_init();
     make_request();
     ours.connections = o->connections;
     ours.method = strcmp(o->variant, "mailed") == 0 ? &bench_mailed : &bench_allocate;

@@ -218,6 +218,7 @@ static void listen_on(struct server *s)
                                                       .on_cancel = on_cancel,
                                                       .on_writable = on_writable,
                                                       .connections_max = s->connections_max,
+                                                      .tenant_calls_max = 65536,
                                                       .handshake_timeout_ms = 10000,
                                                       .calls_max = s->calls_max},
                           &error) != FLY_OK) {
@@ -251,6 +252,7 @@ int main(int argc, char **argv)
         files.rlim_cur = files.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
+    bench_methods_init();
     open_loop(&s);
     listen_on(&s);
     return uv_run(&s.loop, UV_RUN_DEFAULT); /* until a signal ends it */

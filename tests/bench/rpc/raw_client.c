@@ -5,6 +5,7 @@
  *   --mode threads --variant pipeline  64 messages in one write, then all 64 back: what batching
  *                                      can reach at best. Latencies are the batch's
  *   --mode chains                      one epoll thread for all connections
+ *   --mode open                        one connection; what is in flight comes back in order
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -27,6 +28,10 @@ static struct {
     unsigned pipeline;
     int epoll;
     pthread_t thread;
+    unsigned order[LOAD_CALLERS_MAX]; /* OPEN: who waits, filled by the pacer */
+    unsigned put;
+    unsigned taken;
+    bool in_order;
 } raw;
 
 static int connect_to(const char *address)
@@ -70,6 +75,22 @@ static bool hear(int fd, size_t size)
     return true;
 }
 
+/* OPEN: as many as have come; one connection, so the answers are in the order of the calls. */
+static bool hear_in_order(void)
+{
+    static uint8_t buffer[MESSAGE_SIZE * LOAD_PIPELINE];
+    static size_t have;
+    ssize_t n = recv(raw.fds[0], buffer, sizeof buffer - have, 0);
+
+    if (n <= 0) {
+        return false;
+    }
+    for (have += (size_t)n; have >= MESSAGE_SIZE; have -= MESSAGE_SIZE) {
+        load_ended(raw.order[raw.taken++ % LOAD_CALLERS_MAX], true);
+    }
+    return true;
+}
+
 static void *hear_all(void *user)
 {
     struct epoll_event events[EVENTS];
@@ -79,8 +100,11 @@ static void *hear_all(void *user)
         int n = epoll_wait(raw.epoll, events, EVENTS, -1);
         for (int i = 0; i < n; i++) {
             unsigned caller = events[i].data.u32;
-            if (caller == LOAD_CALLERS_MAX) {
-                return NULL;
+            if (raw.in_order) {
+                if (!hear_in_order()) {
+                    return NULL;
+                }
+                continue;
             }
             load_ended(caller, hear(raw.fds[caller], MESSAGE_SIZE));
         }
@@ -103,13 +127,16 @@ static void raw_open(const struct load_options *o)
     raw.epoll = epoll_create1(EPOLL_CLOEXEC);
     for (unsigned i = 0; i < raw.connections; i++) {
         raw.fds[i] = connect_to(o->address);
-        if (o->mode == LOAD_CHAINS) {
+        if (o->mode != LOAD_THREADS) {
             watch(raw.fds[i], i);
         }
     }
-    if (o->mode == LOAD_CHAINS &&
-        (o->callers != o->connections || pthread_create(&raw.thread, NULL, hear_all, NULL) != 0)) {
+    raw.in_order = o->mode == LOAD_OPEN;
+    if (o->mode == LOAD_CHAINS && o->callers != o->connections) {
         load_die("a connection for every caller, please");
+    }
+    if (o->mode != LOAD_THREADS && pthread_create(&raw.thread, NULL, hear_all, NULL) != 0) {
+        load_die("no thread");
     }
 }
 
@@ -130,6 +157,11 @@ static unsigned raw_call(unsigned caller)
 
 static bool raw_start(unsigned caller)
 {
+    if (raw.in_order) {
+        raw.order[raw.put++ % LOAD_CALLERS_MAX] =
+            caller; /* the socket orders it before its answer */
+        return say(raw.fds[0], MESSAGE_SIZE);
+    }
     return say(raw.fds[caller], MESSAGE_SIZE);
 }
 

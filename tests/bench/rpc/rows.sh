@@ -1,5 +1,5 @@
 # rows.sh - the figures of rows 1 to 7, each once a round and pin.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034,SC2012
 
 # client SYSTEM SERVER ARGUMENTS... - runs one, with what it needs to find that server
 client() {
@@ -24,9 +24,9 @@ figure() {
 figure_tls() {
     local server=$4 clear=${server_port[$4]}
     [ "$3" != grpc ] || [ -n "$grpc" ] || return 0
-    server_port[$server]=${server_tls[$server]}
+    server_port["$server"]=${server_tls[$server]}
     figure "$@" --tls "$ca"
-    server_port[$server]=$clear
+    server_port["$server"]=$clear
 }
 
 row_1() {
@@ -68,6 +68,7 @@ row_4() {
 
 row_5() {
     local open=(--mode open --callers 1000 --rate 20000)
+    figure open_20k "$1" raw raw_epoll in_order "${open[@]}"
     figure open_20k "$1" ours ours inline "${open[@]}"
     figure open_20k "$1" grpc queue queue/queue "${open[@]}"
     figure open_20k "$1" grpc callback callback/callback "${open[@]}"

@@ -2,14 +2,14 @@
 # A server that nobody calls sleeps, so they do not disturb each other.
 #
 #   server_pid[NAME], server_port[NAME] ("HOST:PORT"), server_tls[NAME]; raw has raw_epoll beside raw
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034,SC2012
 
 declare -A server_pid=() server_port=() server_tls=()
 grpc_kinds="sync callback queue"
 
 # server_start NAME COMMAND... - waits for "listening PORT [PORT]"
 server_start() {
-    local name=$1 word= first= second= i
+    local name=$1 word="" first="" second="" i
     shift
     : >"$tmp/listen.$name"
     "$@" >"$tmp/listen.$name" 2>"$tmp/err.$name" &

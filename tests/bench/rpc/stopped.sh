@@ -1,8 +1,8 @@
 # stopped.sh - row 12: readers that are stopped (SIGSTOP) with full windows, while others call the same
 # server. More of them than nng has task threads, so that one thread each would be the end of all calls.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034,SC2012
 
-stopped_readers=8
+stopped_readers=8 # of each kind
 
 # others WHEN - 16 connections with a call each: their p99 is what must not move
 others() {
@@ -28,21 +28,29 @@ task_threads() {
     done
 }
 
+# readers_stop VARIANT - starts that many, and stops them; adds to pids
+readers_stop() {
+    local i mine=()
+    for ((i = 0; i < stopped_readers; i++)); do
+        taskset -c "$client_cpus" "$build/bin/bench_rpc_ours_client" --address "${server_port[ours]}" \
+            --mode stream --variant "$1" --ms 60000 >/dev/null 2>&1 &
+        mine+=($!)
+    done
+    sleep 0.7
+    kill -STOP "${mine[@]}"
+    sleep 0.7 # what can still be written is written
+    pids+=("${mine[@]}")
+}
+
 stopped_measure() {
-    local pids=() i pid=${server_pid[ours]} rss rss_then waiting stuck
+    local pids=() pid=${server_pid[ours]} rss narrow wide waiting stuck
     servers_pin S
     others before | say
     read -r rss _ < <(memory_of "$pid")
-    for ((i = 0; i < stopped_readers; i++)); do
-        # wide windows: the socket fills, not only the credit
-        taskset -c "$client_cpus" "$build/bin/bench_rpc_ours_client" --address "${server_port[ours]}" --mode stream \
-            --variant "$([ $((i % 2)) -eq 0 ] && echo wide || echo stream)" --ms 60000 >/dev/null 2>&1 &
-        pids+=($!)
-    done
-    sleep 1
-    kill -STOP "${pids[@]}"
-    sleep 1 # what can still be written is written
-    read -r rss_then _ < <(memory_of "$pid")
+    readers_stop stream
+    read -r narrow _ < <(memory_of "$pid")
+    readers_stop wide # the sockets fill, not only the credit
+    read -r wide _ < <(memory_of "$pid")
     task_threads "$pid" >"$tmp/tasks.a"
     others during | say
     task_threads "$pid" >"$tmp/tasks.b"
@@ -52,10 +60,11 @@ stopped_measure() {
     stuck=$(join "$tmp/tasks.a" "$tmp/tasks.b" | awk '$2 == $3 { n++ } END { print n + 0 }')
     kill -KILL "${pids[@]}"
     wait "${pids[@]}" 2>/dev/null
-    jq -nc --argjson round "$round" --argjson rss "$((rss_then - rss))" --argjson waiting "$waiting" \
-        --argjson stuck "$stuck" --argjson readers "$stopped_readers" \
+    jq -nc --argjson round "$round" --argjson narrow "$((narrow - rss))" --argjson wide "$((wide - narrow))" \
+        --argjson waiting "$waiting" --argjson stuck "$stuck" --argjson readers "$stopped_readers" \
         --argjson tasks "$(wc -l <"$tmp/tasks.b")" \
-        '{figure: "stopped_server", pin: "S", system: "ours", variant: "stream", round: $round, readers: $readers,
-          rss_growth_kb: $rss, looks_with_a_thread_in_send: $waiting, task_threads: $tasks,
+        '{figure: "stopped_server", pin: "S", system: "ours", variant: "stream", round: $round,
+          readers: ($readers * 2), kb_each: ($narrow / $readers), wide_kb_each: ($wide / $readers),
+          looks_with_a_thread_in_send: $waiting, task_threads: $tasks,
           task_threads_that_never_ran: $stuck}' | say
 }

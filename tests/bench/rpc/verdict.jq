@@ -39,18 +39,20 @@ def to_raw($row; $what; $figure; $raw_figure; $bar; $wanted):
         {ours: ($ours | [.[]] | median | shown), raw: ($raw | [.[]] | median | shown), unit: "CPU us a call"});
 
 # How many times better than gRPC's best, by a field of which little ("min") or much ("max") is good.
-# What raw TCP itself would reach stands beside it where it was measured: no RPC can be better.
+# What raw TCP itself reaches in the same rounds stands beside it where it was measured: no RPC over
+# TCP can be better, so a bar above it is not reachable on this machine.
 def to_grpc($row; $what; $figure; $grpc_figure; $pin; $gate; $field; $want; $bar; $wanted):
     . as $all
     | (of($figure; $pin; "ours") | rounds($field; $want)) as $ours
     | (of($grpc_figure; $pin; "grpc")) as $lines | ($lines | rounds($field; $want)) as $grpc
-    | ($all | of($grpc_figure; $pin; "raw") | rounds($field; $want)) as $raw
+    | ($all | of({tls_1: "unary_1"}[$grpc_figure] // $grpc_figure; $pin; "raw") | rounds($field; $want)) as $raw
     | (if $want == "min" then over($grpc; $ours) else over($ours; $grpc) end) as $values
     | (if $want == "min" then over($grpc; $raw) else over($raw; $grpc) end) as $limit
     | ($lines | best($field; $want)) as $best
     | verdict($row; $what; $pin; $gate; $values; ">="; $bar; $wanted;
         {ours: ($ours | [.[]] | median | shown), grpc: ($best.value | shown), grpc_variant: $best.variant,
-         unit: $field} + if ($limit | length) > 0 then {raw_reaches: ($limit | median | shown)} else {} end);
+         unit: $field} + if ($limit | length) > 0 then {raw_against_grpc: ($limit | median | shown),
+            reachable: (($limit | median) >= $bar)} else {} end);
 
 def plain($row; $what; $figure; $pin; $variant; $field; $op; $bar; $wanted):
     [of($figure; $pin; "ours")[] | select(($variant == "" or .variant == $variant)
@@ -80,6 +82,7 @@ def blocking($n):
 def open_loop($n):
     to_grpc("5"; "open loop 20,000/s: p50, how many times shorter than gRPC's"; "open_20k"; "open_20k"; "S"; true; "p50_us"; "min"; 3.0; $n),
     to_grpc("5"; "the same: how many times less CPU"; "open_20k"; "open_20k"; "S"; true; "cpu_us"; "min"; 2.0; $n),
+    to_grpc("5"; "the same without what the pacing thread costs by itself"; "open_20k"; "open_20k"; "S"; false; "unpaced_cpu_us"; "min"; 2.0; $n),
     to_grpc("5"; "open loop, unpinned: p50"; "open_20k"; "open_20k"; "U"; false; "p50_us"; "min"; 3.0; $n),
     to_grpc("5"; "open loop, unpinned: CPU"; "open_20k"; "open_20k"; "U"; false; "cpu_us"; "min"; 2.0; $n);
 def secure($n):
@@ -89,6 +92,11 @@ def secure($n):
 def streaming($n):
     to_grpc("7"; "server streaming, one to one: messages/s against gRPC"; "stream_1"; "stream_1"; "S"; true; "per_s"; "max"; 6; $n),
     plain("7"; "the same: CPU us a message"; "stream_1"; "S"; "stream"; "cpu_us"; "<="; 1.0; $n);
+def stalled($n):
+    plain("7"; "a stalled reader, window 64 KiB: kB it costs the server"; "stopped_server"; "S"; ""; "kb_each"; "<=";
+        192; $n),
+    plain("7"; "a stalled reader, window 16 MiB over out_max 4 MiB: kB"; "stopped_server"; "S"; ""; "wide_kb_each";
+        "<="; 5120; $n);
 def idle:
     plain("8"; "an idle connection: resident kB"; "idle"; "U"; ""; "rss_kb_each"; "<="; 8; 1),
     plain("8"; "idle connections held"; "idle"; "U"; ""; "held"; ">="; 10000; 1);
@@ -100,15 +108,13 @@ def stopped($n):
     . as $all
     | ([of("stopped"; "S"; "ours")[] | select(.variant == "before")] | rounds("p99_us"; "min")) as $before
     | ([of("stopped"; "S"; "ours")[] | select(.variant == "during")] | rounds("p99_us"; "min")) as $during
-    | verdict("12"; "8 stopped readers: others' p99, during over before"; "S"; true; over($during; $before); "<="; 1.5;
+    | verdict("12"; "16 stopped readers: others' p99, during over before"; "S"; true; over($during; $before); "<="; 1.5;
         $n; {ours: ($during | [.[]] | median | shown), before: ($before | [.[]] | median | shown), unit: "p99_us"}),
       ($all | plain("12"; "the same: looks that found a thread inside send"; "stopped_server"; "S"; "";
-        "looks_with_a_thread_in_send"; "<="; 0; $n)),
-      ($all | plain("12"; "the same: growth of the server, kB"; "stopped_server"; "S"; ""; "rss_growth_kb"; "<=";
-        36864; $n));
+        "looks_with_a_thread_in_send"; "<="; 0; $n));
 
 # $only: "" or ",ROW,ROW,"
 def verdicts($only; $n):
     [one_by_one($n), mailed($n), connections($n), in_flight($n), blocking($n), open_loop($n), secure($n),
-     streaming($n), idle, counts($n), stopped($n)]
+     streaming($n), stalled($n), idle, counts($n), stopped($n)]
     | map(select($only == "" or (.row as $row | $only | contains("," + $row + ","))));

@@ -7,7 +7,7 @@
  * queue that one thread works through. Prints "listening HOST:PORT [HOST:PORT with TLS]". A
  * connection may have 1,024 streams at once, as ours.
  */
-#include "tests/bench/rpc/grpc/server.h"
+#include "tests/bench/rpc/grpc/server.hh"
 
 #include <cstdio>
 #include <cstring>

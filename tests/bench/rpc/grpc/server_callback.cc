@@ -1,4 +1,4 @@
-#include "tests/bench/rpc/grpc/server.h"
+#include "tests/bench/rpc/grpc/server.hh"
 
 namespace
 {
