@@ -109,6 +109,9 @@ static size_t on_bytes(void *user, const uint8_t *data, size_t size, size_t *wan
             frame_next(data + taken, size - taken, link->frame_max, &frame, &used);
         if (step == FRAME_SHORT) {
             *wanted = used;
+            if (link->events->rested != NULL) {
+                link->events->rested(link);
+            }
             return taken;
         }
         if (step == FRAME_READY) {
