@@ -416,4 +416,7 @@ void channel_on_goaway(struct rpc_channel *channel, const struct frame *frame)
         rpc_link_lock(&channel->link);
     }
     rpc_link_unlock(&channel->link);
+    if (channel->config.going_away != NULL) {
+        channel->config.going_away(channel->config.user);
+    }
 }

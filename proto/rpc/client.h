@@ -50,7 +50,7 @@ struct rpc_client_config {
     const char *const *urls; /* several: replicas of one service */
     size_t url_count;
     enum rpc_balance balance;
-    struct rpc_channel_config channel; /* template of each connection; url and closed are ignored */
+    struct rpc_channel_config channel; /* template of each connection; url and callbacks but hello_* are ignored */
     int64_t backoff_first_ms;          /* between tries to connect; 0: 50 */
     int64_t backoff_max_ms;            /* 0: 5,000 */
     uint32_t waiting_max;              /* wait-for-ready calls kept; 0: 1,024 */

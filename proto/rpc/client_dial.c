@@ -226,7 +226,6 @@ static void on_opened(void *user, struct rpc_channel *channel, struct rpc_reply 
     struct client_conn *conn = user;
     struct rpc_client *client = conn->client;
 
-    (void)channel; /* conn->channel, since before it was begun */
     client_lock(client);
     bool wanted = !conn->unwanted && !client->closed;
     if (refusal != NULL) {
@@ -237,6 +236,9 @@ static void on_opened(void *user, struct rpc_channel *channel, struct rpc_reply 
         }
     } else if (wanted) {
         target_up(conn);
+        if (!rpc_channel_alive(channel)) {
+            client_conn_retire(conn); /* it said so before it was open */
+        }
     } else {
         client_conn_release(conn);
     }
@@ -249,6 +251,16 @@ static void on_opened(void *user, struct rpc_channel *channel, struct rpc_reply 
     client->busy--;
     (void)pthread_cond_broadcast(&client->changed);
     client_unlock(client);
+}
+
+static void on_going_away(void *user)
+{
+    struct client_conn *conn = user;
+
+    client_lock(conn->client);
+    client_conn_retire(conn);
+    client_conn_settle(conn);
+    client_unlock(conn->client);
 }
 
 static void on_closed(void *user)
@@ -312,6 +324,7 @@ static void dial(struct rpc_client *client, struct client_target *target, int64_
         config.url = target->url;
         config.user = conn;
         config.closed = on_closed;
+        config.going_away = on_going_away;
         config.hello_make = config.hello_make != NULL ? make_hello : NULL;
         config.hello_check = config.hello_check != NULL ? check_hello : NULL;
         client_unlock(client);
