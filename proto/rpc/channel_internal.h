@@ -38,6 +38,7 @@ struct ending_target {
     rpc_done *done;
     void *user;
     struct rpc_stream *stream; /* referred to */
+    bool blocks;               /* a thread waits for it: see channel_call.c */
 };
 
 struct call_slot {
@@ -66,7 +67,9 @@ struct rpc_channel {
     uint32_t calls_max;         /* ours, then the smaller of both sides' */
     uint32_t slots_used;        /* those behind have never been: nobody looks at them */
     uint32_t free_first;
-    uint32_t streams; /* open ones */
+    uint32_t streams;  /* open ones */
+    uint32_t blocked;  /* threads that wait for a call */
+    bool flush_coming; /* one of them is about to send what they all put */
     bool closed;
     bool closing; /* by its owner */
     bool going_away;

@@ -75,7 +75,7 @@ struct ended_call {
 };
 
 /* Under the lock: what is told is the caller's now, who also frees or abandons the slot. */
-static struct ended_call slot_let_go(struct call_slot *slot)
+static struct ended_call slot_let_go(struct rpc_channel *channel, struct call_slot *slot)
 {
     struct ended_call call = {.target = slot->target, .head = {slot->head, slot->head_size}};
 
@@ -84,6 +84,7 @@ static struct ended_call slot_let_go(struct call_slot *slot)
     }
     slot->head = NULL;
     slot->head_size = 0;
+    channel->blocked -= call.target.blocks ? 1 : 0;
     return call;
 }
 
@@ -147,7 +148,7 @@ void channel_end_call(struct rpc_channel *channel, uint32_t id, enum fly_status 
         rpc_link_unlock(&channel->link);
         return;
     }
-    struct ended_call call = slot_let_go(slot);
+    struct ended_call call = slot_let_go(channel, slot);
     bool sent = slot_abandon(channel, slot);
     rpc_link_unlock(&channel->link);
     transport_flush(channel->link.transport);
@@ -173,7 +174,7 @@ void channel_end_all(struct rpc_channel *channel)
         bool ours = channel->closing;
         struct ended_call call;
         if (pending) {
-            call = slot_let_go(slot);
+            call = slot_let_go(channel, slot);
         }
         slot_free(channel, slot);
         if (!pending) {
@@ -203,7 +204,7 @@ static int64_t expire_calls(struct rpc_channel *channel, int64_t now_ms)
             next_ms = slot->deadline_ms < next_ms ? slot->deadline_ms : next_ms;
             continue;
         }
-        struct ended_call call = slot_let_go(slot);
+        struct ended_call call = slot_let_go(channel, slot);
         bool sent = slot_abandon(channel, slot);
         rpc_link_unlock(&channel->link);
         tell_status(&call, FLY_DEADLINE_EXCEEDED, sent, "the deadline passed");
@@ -253,7 +254,7 @@ bool channel_on_end(struct rpc_channel *channel, const struct frame *frame)
     struct call_slot *slot = slot_find(channel, frame->header.call_id);
     bool wanted = slot != NULL && slot->state == SLOT_PENDING;
     if (wanted) {
-        call = slot_let_go(slot);
+        call = slot_let_go(channel, slot);
     }
     if (slot != NULL) {
         slot_free(channel, slot);
@@ -380,7 +381,7 @@ void channel_on_goaway(struct rpc_channel *channel, const struct frame *frame)
         if (slot->state != SLOT_PENDING || slot->position + slot->request_size <= executed) {
             continue;
         }
-        struct ended_call call = slot_let_go(slot);
+        struct ended_call call = slot_let_go(channel, slot);
         if (!slot_withdraw(channel, slot)) {
             slot->state = SLOT_ABANDONED; /* until the server's END, or that of the connection */
         }
