@@ -40,6 +40,9 @@ struct command {
     char ca_pem[SETTINGS_CA_MAX];
     int64_t timeout_ms;
     int64_t timeout_given_ms; /* 0: the default counts */
+    struct frame_trace trace; /* --trace, or of the environment, if trace_given */
+    bool trace_said;
+    bool trace_given;
     const char *words[COMMAND_WORDS_MAX];
     int word_count;
     struct session session;
@@ -111,6 +114,7 @@ command_main command_members;
 command_main command_slice;
 command_main command_join_token;
 command_main command_token;
+command_main command_rpc;
 command_main command_version;
 
 /* A table of subcommands: finds argv[1] and runs it; --help lists them. */

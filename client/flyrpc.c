@@ -25,6 +25,7 @@ static const struct command_entry commands[] = {
     {"slice", command_slice, "Slices: list them; forget one that is lost"},
     {"join-token", command_join_token, "Let new nodes in: create, list or revoke join tokens"},
     {"token", command_token, "Create or inspect access tokens"},
+    {"rpc", command_rpc, "Any method of any server: list, describe, call; metrics, health"},
     {"version", command_version, "Version of this program and of the edge"},
 };
 

@@ -14,9 +14,10 @@
 #include "client/lib/text.h"
 #include "proto/base/check.h"
 #include "proto/base/time.h"
+#include "proto/wire/trace.h"
 
 enum { TIMEOUT_DEFAULT_MS = 5000, TIMEOUT_MAX_MS = 3600000, OPTIONS_MAX = 48 };
-enum { KEY_ADDR = 0x1000, KEY_CA, KEY_TOKEN, KEY_TOKEN_FILE, KEY_TIMEOUT, KEY_JSON };
+enum { KEY_ADDR = 0x1000, KEY_CA, KEY_TOKEN, KEY_TOKEN_FILE, KEY_TIMEOUT, KEY_TRACE, KEY_JSON };
 
 static const struct argp_option edge_options[] = {
     {"addr", KEY_ADDR, "ADDR", 0, "Edge to call, host:port; several with commas, or given again",
@@ -26,6 +27,8 @@ static const struct argp_option edge_options[] = {
     {"token", KEY_TOKEN, "TOKEN", 0, "Token (others can see it in ps; better: FLYRPC_TOKEN)", 90},
     {"token-file", KEY_TOKEN_FILE, "FILE", 0, "File that holds the token", 90},
     {"timeout", KEY_TIMEOUT, "TIME", 0, "Give up after so long, such as 500ms, 5s, 2m (5s)", 90},
+    {"trace", KEY_TRACE, "TRACEPARENT", OPTION_ARG_OPTIONAL,
+     "Belong to this W3C trace; without a value: begin one and say which", 90},
     {0},
 };
 static const struct argp_option print_options[] = {
@@ -98,6 +101,15 @@ static error_t parse_edge(int key, char *arg, struct argp_state *state)
         }
         command->timeout_ms = command->timeout_given_ms;
         return 0;
+    case KEY_TRACE:
+        command->trace_said = true;
+        command->trace_given = arg != NULL;
+        if (arg != NULL && !trace_parse(arg, strlen(arg), &command->trace)) {
+            command_usage("--trace: '%.80s' is not a traceparent such as "
+                          "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+                          arg);
+        }
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -158,19 +170,29 @@ static error_t parse_own(int key, char *arg, struct argp_state *state)
 struct known {
     const char *names[OPTIONS_MAX];
     bool valued[OPTIONS_MAX];
+    bool optional[OPTIONS_MAX]; /* its value only behind = */
+    char letters[OPTIONS_MAX];
     size_t count;
 };
 
 static void know(struct known *known, const struct argp_option *options)
 {
     bool valued = false;
+    bool optional = false;
 
     for (; options != NULL && (options->name != NULL || options->key != 0); options++) {
         /* an alias has its original's value */
         valued = (options->flags & OPTION_ALIAS) != 0 ? valued : options->arg != NULL;
+        optional = (options->flags & OPTION_ARG_OPTIONAL) != 0;
+        if (options->key > ' ' && options->key < 0x7f) {
+            size_t letters = strlen(known->letters);
+            FLY_CHECK(letters + 1 < sizeof known->letters);
+            known->letters[letters] = (char)options->key;
+        }
         if (options->name != NULL) {
             FLY_CHECK(known->count < OPTIONS_MAX);
             known->valued[known->count] = valued;
+            known->optional[known->count] = optional;
             known->names[known->count++] = options->name;
         }
     }
@@ -216,14 +238,14 @@ static bool check_long(const struct known *known, const char *word)
     if (name[size] == '=' && !known->valued[at]) {
         command_usage("option '--%s' takes no value", known->names[at]);
     }
-    return known->valued[at] && name[size] != '=';
+    return known->valued[at] && !known->optional[at] && name[size] != '=';
 }
 
 static void check_options(const struct command_spec *spec, int argc, char **argv)
 {
     static const struct argp_option builtin[] = {
         {.name = "help"}, {.name = "usage"}, {.name = "version"}, {0}};
-    struct known known = {.count = 0};
+    struct known known = {.letters = "jh?V"};
 
     know(&known, spec->options);
     know(&known, spec->local ? NULL : edge_options);
@@ -243,7 +265,7 @@ static void check_options(const struct command_spec *spec, int argc, char **argv
                 i++;
             }
         } else if (argv[i][0] == '-' && argv[i][1] != '\0' &&
-                   strspn(argv[i] + 1, "jh?V") != strlen(argv[i] + 1)) {
+                   strspn(argv[i] + 1, known.letters) != strlen(argv[i] + 1)) {
             command_usage("there is no option '%.40s'", argv[i]);
         }
     }
@@ -272,6 +294,32 @@ static void parse_line(struct command *command, const struct command_spec *spec,
     }
 }
 
+/* --trace, then FLYRPC_TRACEPARENT, then TRACEPARENT: the last one is for everybody, and who cannot
+ * read it begins a trace of his own (W3C Trace Context, 4.3). */
+static void begin_trace(struct command *command)
+{
+    const char *ours = getenv("FLYRPC_TRACEPARENT");
+    const char *all = getenv("TRACEPARENT");
+    char text[TRACE_TEXT_SIZE];
+
+    if (!command->trace_said && ours != NULL && ours[0] != '\0') {
+        command->trace_given = trace_parse(ours, strlen(ours), &command->trace);
+        if (!command->trace_given) {
+            command_usage("FLYRPC_TRACEPARENT: '%.80s' is not a traceparent", ours);
+        }
+    } else if (!command->trace_said && all != NULL) {
+        command->trace_given = trace_parse(all, strlen(all), &command->trace);
+    }
+    if (command->trace_given) {
+        session_trace(&command->session, &command->trace);
+    } else if (command->trace_said) {
+        command->trace = command->session.trace;
+        session_trace(&command->session, &command->trace);
+        trace_format(&command->trace, text);
+        command_say(command, "trace %s", text);
+    }
+}
+
 void command_begin(struct command *command, const struct command_spec *spec, int argc, char **argv)
 {
     struct fly_error error = {0};
@@ -294,6 +342,7 @@ void command_begin(struct command *command, const struct command_spec *spec, int
     }
     session_init(&command->session, command->settings.addr, command->settings.token);
     command->session.ca_pem = command->ca_pem[0] != '\0' ? command->ca_pem : NULL;
+    begin_trace(command);
 }
 
 /* Does `word` ask for help in any of its spellings? */

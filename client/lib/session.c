@@ -75,9 +75,29 @@ void session_init(struct session *session, const char *addr, const char *token)
     *session = (struct session){.addr = addr, .token = token};
     FLY_CHECK(getrandom(&seed, sizeof seed, 0) == (ssize_t)sizeof seed);
     fly_rng_seed(&session->rng, seed);
+    FLY_CHECK(getrandom(&session->trace, sizeof session->trace, 0) ==
+              (ssize_t)sizeof session->trace);
     if (atomic_load(&interrupt_fd) < 0) {
         atomic_store(&interrupt_fd, make_eventfd());
     }
+}
+
+void session_trace(struct session *session, const struct frame_trace *trace)
+{
+    session->trace = *trace;
+    session->span_given = true;
+}
+
+struct rpc_call_options session_options(const struct session *session, int64_t timeout_ms)
+{
+    struct rpc_call_options options = {
+        .timeout_ms = timeout_ms, .trace = session->trace, .metadata = session->metadata};
+
+    if (!session->span_given) {
+        FLY_CHECK(getrandom(options.trace.span_id, sizeof options.trace.span_id, 0) ==
+                  (ssize_t)sizeof options.trace.span_id);
+    }
+    return options;
 }
 
 static void disconnect(struct session *session)
@@ -365,8 +385,7 @@ static enum fly_status call_once(struct session *session, const struct rpc_metho
         left = left / 2 > TRY_MIN_MS ? left / 2 : left < TRY_MIN_MS ? left : TRY_MIN_MS;
     }
     waiter.fd = make_eventfd();
-    struct rpc_call_options options = {.timeout_ms = left};
-    FLY_CHECK(getrandom(&options.trace, sizeof options.trace, 0) == (ssize_t)sizeof options.trace);
+    const struct rpc_call_options options = session_options(session, left);
     status = rpc_channel_start(session->channel, method, request, &options, on_done, &waiter, &id);
     if (status != FLY_OK) {
         (void)fail(failure, status, "the connection to the edge went away");

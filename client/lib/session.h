@@ -30,6 +30,9 @@ struct session {
     struct rpc_channel *channel; /* NULL: not connected */
     Fly__V1__HelloReply *hello;  /* of the last connection; NULL before the first */
     int64_t hello_boot_ms;       /* when it came */
+    struct frame_trace trace;    /* of all its calls; random unless session_trace says */
+    bool span_given;             /* of `trace`; else each call has a new one */
+    struct fly_bytes metadata;   /* goes with every call: encoded entries, borrowed */
 };
 
 /* A refusal as a person and a program need it. */
@@ -48,6 +51,10 @@ struct failure {
 /* Borrows both texts. Installs nothing and connects nothing. */
 void session_init(struct session *session, const char *addr, const char *token);
 void session_fini(struct session *session);
+/* All calls belong to this trace, as children of its span. */
+void session_trace(struct session *session, const struct frame_trace *trace);
+/* What every call goes with; timeout_ms 0: none. */
+struct rpc_call_options session_options(const struct session *session, int64_t timeout_ms);
 
 /* Connects if there is no connection that is alive, to the current edge or one of the others.
  * FLY_OK, or `failure` is filled. */

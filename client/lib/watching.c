@@ -78,11 +78,12 @@ static enum fly_status open_stream(struct watching *watching)
     if (status != FLY_OK) {
         return status;
     }
+    const struct rpc_call_options options = session_options(watching->session, 0);
     (void)cursors_format(&watching->places, since);
     request.since = since;
     request.region = (char *)(uintptr_t)watching->region;
     status = rpc_stream_open(&watching->stream, watching->session->channel, &rpc_edge_watch,
-                             &request.base, NULL, &error);
+                             &request.base, &options, &error);
     if (status != FLY_OK) {
         watching->stream = NULL;
         watching->failure = (struct failure){.status = status, .connected = true};

@@ -1,7 +1,7 @@
 /*
  * channel_call - how a call starts: its deadline, trace and metadata, its slot and its frame.
  */
-#include <semaphore.h>
+#include <sched.h>
 #include <string.h>
 
 #include "proto/base/check.h"
@@ -12,6 +12,8 @@
 #include "proto/wire/metadata.h"
 
 static const struct fly_bytes nothing;
+
+enum { CROWD = 4 /* threads that wait for calls of one connection */ };
 
 /* What a call says beside its message. */
 struct call_head {
@@ -130,6 +132,19 @@ static enum fly_status put_request(struct rpc_channel *channel, struct frame_hea
     return FLY_OK;
 }
 
+/* In a crowd of waiting threads, one read has woken many, and each is about to put its next request
+ * as this one did: they get their turn first, and then one write carries all. */
+static void flush(struct rpc_channel *channel, bool crowd)
+{
+    if (crowd) {
+        (void)sched_yield();
+        rpc_link_lock(&channel->link);
+        channel->flush_coming = false;
+        rpc_link_unlock(&channel->link);
+    }
+    transport_flush(channel->link.transport);
+}
+
 enum fly_status channel_start(struct rpc_channel *channel, const struct ending_target *target,
                               const ProtobufCMessage *request,
                               const struct rpc_call_options *options, uint32_t *id,
@@ -170,9 +185,12 @@ enum fly_status channel_start(struct rpc_channel *channel, const struct ending_t
             (void)rpc_timer_arm(&channel->timer, head.deadline_ms);
         }
     }
+    bool crowd = status == FLY_OK && target->waiter != NULL && ++channel->blocked >= CROWD;
+    bool follows = crowd && channel->flush_coming;
+    channel->flush_coming = channel->flush_coming || crowd;
     rpc_link_unlock(&channel->link);
-    if (status == FLY_OK) {
-        transport_flush(channel->link.transport);
+    if (status == FLY_OK && !follows) {
+        flush(channel, crowd);
     }
     return status;
 }
@@ -188,36 +206,21 @@ enum fly_status rpc_channel_start(struct rpc_channel *channel, const struct rpc_
     return channel_start(channel, &target, request, options, id, NULL);
 }
 
-struct waiter {
-    sem_t ended;
-    struct rpc_reply *reply;
-};
-
-static void wake_waiter(void *user, struct rpc_reply *reply)
-{
-    struct waiter *waiter = user;
-
-    rpc_reply_move(waiter->reply, reply);
-    (void)sem_post(&waiter->ended);
-}
-
 enum fly_status rpc_channel_call(struct rpc_channel *channel, const struct rpc_method *method,
                                  const ProtobufCMessage *request,
                                  const struct rpc_call_options *options, struct rpc_reply *reply)
 {
-    struct waiter waiter = {.reply = reply};
-    struct ending_target target = {.method = method, .done = wake_waiter, .user = &waiter};
+    struct channel_waiter waiter;
+    struct ending_target target = {.method = method, .waiter = &waiter};
     struct fly_error error;
 
     FLY_CHECK((method->flags & (RPC_STREAM | RPC_CLIENT_STREAM)) == 0);
-    (void)sem_init(&waiter.ended, 0, 0);
+    channel_waiter_init(&waiter, reply);
     enum fly_status status = channel_start(channel, &target, request, options, NULL, &error);
     if (status == FLY_OK) {
-        while (sem_wait(&waiter.ended) != 0) {
-        }
+        channel_wait(channel, &waiter);
     } else {
         reply_set(reply, status, false, error.text, strlen(error.text));
     }
-    (void)sem_destroy(&waiter.ended);
     return reply->status;
 }

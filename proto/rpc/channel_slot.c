@@ -75,7 +75,7 @@ struct ended_call {
 };
 
 /* Under the lock: what is told is the caller's now, who also frees or abandons the slot. */
-static struct ended_call slot_let_go(struct call_slot *slot)
+static struct ended_call slot_let_go(struct rpc_channel *channel, struct call_slot *slot)
 {
     struct ended_call call = {.target = slot->target, .head = {slot->head, slot->head_size}};
 
@@ -84,10 +84,17 @@ static struct ended_call slot_let_go(struct call_slot *slot)
     }
     slot->head = NULL;
     slot->head_size = 0;
+    channel->blocked -= call.target.waiter != NULL ? 1 : 0;
     return call;
 }
 
-/* Not under the lock; `body` is END's. */
+static void add_head(const struct ended_call *call, struct rpc_reply *reply)
+{
+    reply->head = call->head;
+    reply->head_memory = (void *)(uintptr_t)call->head.data;
+}
+
+/* Not under the lock; not of a thread that waits. `body` is END's. */
 static void tell(const struct ended_call *call, struct rpc_reply *reply, struct fly_bytes body)
 {
     const struct ending_target *target = &call->target;
@@ -96,20 +103,43 @@ static void tell(const struct ended_call *call, struct rpc_reply *reply, struct 
         stream_end(target->stream, reply, body);
         stream_drop(target->stream);
     } else {
-        reply->head = call->head;
-        reply->head_memory = (void *)(uintptr_t)call->head.data;
+        add_head(call, reply);
         target->done(target->user, reply);
     }
     rpc_reply_fini(reply);
 }
 
-static void tell_status(const struct ended_call *call, enum fly_status status, bool sent,
-                        const char *text)
+static void tell_status(struct rpc_channel *channel, const struct ended_call *call,
+                        enum fly_status status, bool sent, const char *text)
 {
+    struct channel_waiter *waiter = call->target.waiter;
     struct rpc_reply reply;
 
+    if (waiter != NULL) {
+        reply_set(waiter->reply, status, sent, text, strlen(text));
+        add_head(call, waiter->reply);
+        channel_wake(channel, waiter);
+        return;
+    }
     reply_set(&reply, status, sent, text, strlen(text));
     tell(call, &reply, nothing);
+}
+
+/* On the thread that reads. */
+static void tell_end(struct rpc_channel *channel, const struct ended_call *call,
+                     const struct frame *frame)
+{
+    const struct ending_target *target = &call->target;
+    struct rpc_reply reply;
+
+    if (target->waiter != NULL) {
+        reply_from_end(target->waiter->reply, target->method, frame);
+        add_head(call, target->waiter->reply);
+        channel_wake_later(channel, target->waiter);
+        return;
+    }
+    reply_from_end(&reply, target->stream != NULL ? NULL : target->method, frame);
+    tell(call, &reply, frame->body);
 }
 
 /* Whether its request is still here; then it is made void and the slot is free. */
@@ -147,11 +177,11 @@ void channel_end_call(struct rpc_channel *channel, uint32_t id, enum fly_status 
         rpc_link_unlock(&channel->link);
         return;
     }
-    struct ended_call call = slot_let_go(slot);
+    struct ended_call call = slot_let_go(channel, slot);
     bool sent = slot_abandon(channel, slot);
     rpc_link_unlock(&channel->link);
     transport_flush(channel->link.transport);
-    tell_status(&call, status, sent, text);
+    tell_status(channel, &call, status, sent, text);
 }
 
 void rpc_channel_cancel(struct rpc_channel *channel, uint32_t id)
@@ -173,14 +203,14 @@ void channel_end_all(struct rpc_channel *channel)
         bool ours = channel->closing;
         struct ended_call call;
         if (pending) {
-            call = slot_let_go(slot);
+            call = slot_let_go(channel, slot);
         }
         slot_free(channel, slot);
         if (!pending) {
             continue;
         }
         rpc_link_unlock(&channel->link);
-        tell_status(&call, ours ? FLY_CANCELLED : FLY_UNAVAILABLE, sent,
+        tell_status(channel, &call, ours ? FLY_CANCELLED : FLY_UNAVAILABLE, sent,
                     ours ? "the channel was closed" : "the connection was lost");
         rpc_link_lock(&channel->link);
     }
@@ -203,10 +233,10 @@ static int64_t expire_calls(struct rpc_channel *channel, int64_t now_ms)
             next_ms = slot->deadline_ms < next_ms ? slot->deadline_ms : next_ms;
             continue;
         }
-        struct ended_call call = slot_let_go(slot);
+        struct ended_call call = slot_let_go(channel, slot);
         bool sent = slot_abandon(channel, slot);
         rpc_link_unlock(&channel->link);
-        tell_status(&call, FLY_DEADLINE_EXCEEDED, sent, "the deadline passed");
+        tell_status(channel, &call, FLY_DEADLINE_EXCEEDED, sent, "the deadline passed");
         rpc_link_lock(&channel->link);
     }
     return next_ms;
@@ -253,17 +283,14 @@ bool channel_on_end(struct rpc_channel *channel, const struct frame *frame)
     struct call_slot *slot = slot_find(channel, frame->header.call_id);
     bool wanted = slot != NULL && slot->state == SLOT_PENDING;
     if (wanted) {
-        call = slot_let_go(slot);
+        call = slot_let_go(channel, slot);
     }
     if (slot != NULL) {
         slot_free(channel, slot);
     }
     rpc_link_unlock(&channel->link);
     if (wanted) {
-        struct rpc_reply reply;
-        bool stream = call.target.stream != NULL;
-        reply_from_end(&reply, stream ? NULL : call.target.method, frame);
-        tell(&call, &reply, frame->body);
+        tell_end(channel, &call, frame);
     }
     return slot != NULL; /* an END for nobody: the server has lost count */
 }
@@ -380,13 +407,16 @@ void channel_on_goaway(struct rpc_channel *channel, const struct frame *frame)
         if (slot->state != SLOT_PENDING || slot->position + slot->request_size <= executed) {
             continue;
         }
-        struct ended_call call = slot_let_go(slot);
+        struct ended_call call = slot_let_go(channel, slot);
         if (!slot_withdraw(channel, slot)) {
             slot->state = SLOT_ABANDONED; /* until the server's END, or that of the connection */
         }
         rpc_link_unlock(&channel->link);
-        tell_status(&call, FLY_UNAVAILABLE, false, "the server is going away");
+        tell_status(channel, &call, FLY_UNAVAILABLE, false, "the server is going away");
         rpc_link_lock(&channel->link);
     }
     rpc_link_unlock(&channel->link);
+    if (channel->config.going_away != NULL) {
+        channel->config.going_away(channel->config.user);
+    }
 }

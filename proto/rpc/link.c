@@ -88,6 +88,19 @@ static size_t take_preface(struct rpc_link *link, const uint8_t *data, size_t si
     return link->events->preface(link) ? FRAME_PREFACE_SIZE : SIZE_MAX;
 }
 
+/* A frame is there in part, or none; one that the last read had left is another one now if any was
+ * taken. */
+static void note_began(struct rpc_link *link, size_t taken, size_t size)
+{
+    int64_t was_ms = atomic_load_explicit(&link->began_ms, memory_order_relaxed);
+    int64_t now_ms = atomic_load_explicit(&link->heard_ms, memory_order_relaxed);
+    int64_t began_ms = taken == size ? 0 : taken > 0 || was_ms == 0 ? now_ms : was_ms;
+
+    if (began_ms != was_ms) {
+        atomic_store_explicit(&link->began_ms, began_ms, memory_order_relaxed);
+    }
+}
+
 static size_t on_bytes(void *user, const uint8_t *data, size_t size, size_t *wanted)
 {
     struct rpc_link *link = link_of(user);
@@ -109,6 +122,10 @@ static size_t on_bytes(void *user, const uint8_t *data, size_t size, size_t *wan
             frame_next(data + taken, size - taken, link->frame_max, &frame, &used);
         if (step == FRAME_SHORT) {
             *wanted = used;
+            note_began(link, taken, size);
+            if (link->events->rested != NULL) {
+                link->events->rested(link);
+            }
             return taken;
         }
         if (step == FRAME_READY) {
@@ -169,6 +186,7 @@ void rpc_link_init(struct rpc_link *link, struct transport *transport, uint32_t 
     link->events = events;
     link->frame_max = frame_max;
     atomic_init(&link->heard_ms, fly_clock_boot_ms());
+    atomic_init(&link->began_ms, 0);
 }
 
 void rpc_link_start(struct rpc_link *link, struct frame_preface ours)
@@ -278,20 +296,33 @@ bool rpc_link_charge(struct rpc_link *link, uint32_t bytes)
     return fine;
 }
 
-void rpc_link_repay(struct rpc_link *link, uint32_t bytes)
+bool rpc_link_repay(struct rpc_link *link, uint32_t bytes)
 {
     struct frame_header window = {.type = FRAME_WINDOW};
     static const struct fly_bytes nothing;
 
     link->repaid += bytes;
     if (link->repaid == 0 || link->repaid < link->ours.conn_window / 2) {
-        return;
+        return false;
     }
     window.arg = link->repaid;
-    if (rpc_link_put(link, window, nothing, nothing, true) == RPC_PUT_DONE) {
-        link->allowed += link->repaid;
-        link->repaid = 0;
+    if (rpc_link_put(link, window, nothing, nothing, true) != RPC_PUT_DONE) {
+        return false; /* the connection is ending */
     }
+    link->allowed += link->repaid;
+    link->repaid = 0;
+    return true;
+}
+
+int64_t rpc_link_began_ms(struct rpc_link *link, int64_t now_ms)
+{
+    int64_t began_ms = atomic_load_explicit(&link->began_ms, memory_order_relaxed);
+
+    if (began_ms != 0 && transport_held_back(link->transport)) {
+        began_ms = now_ms;
+        atomic_store_explicit(&link->began_ms, began_ms, memory_order_relaxed);
+    }
+    return began_ms;
 }
 
 uint64_t rpc_link_taken(const struct rpc_link *link)

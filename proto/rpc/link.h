@@ -31,6 +31,8 @@ struct rpc_link_events {
      * lock. */
     void (*credited)(struct rpc_link *link);
     void (*disposed)(struct rpc_link *link);
+    /* May be NULL: all whole frames of one read were handled. */
+    void (*rested)(struct rpc_link *link);
 };
 
 struct rpc_link {
@@ -41,6 +43,7 @@ struct rpc_link {
     struct frame_preface theirs; /* once preface_seen; both are set once, under the lock */
     bool preface_seen;
     atomic_int_fast64_t heard_ms; /* when bytes came last */
+    atomic_int_fast64_t began_ms; /* when a frame began of which the rest has not come; 0: none */
     int64_t heard_us;             /* the same; the receiving thread's own, as is: */
     uint64_t taken;
     /* under the lock, see rpc_link_credit and the others: */
@@ -87,12 +90,16 @@ void rpc_link_spend(struct rpc_link *link, uint32_t bytes);
 /* A MSG of so many came. False: the peer sent more than it was granted: a violation. */
 bool rpc_link_charge(struct rpc_link *link, uint32_t bytes);
 /* They were taken by the application, or thrown away: grants as much again, in steps of half a
- * window. Flush afterwards. */
-void rpc_link_repay(struct rpc_link *link, uint32_t bytes);
+ * window. True: such a step, flush afterwards. */
+bool rpc_link_repay(struct rpc_link *link, uint32_t bytes);
 
 /* Bytes of the peer, from its preface on, up to the end of the frame that is being handled. On the
  * thread that handles it. */
 uint64_t rpc_link_taken(const struct rpc_link *link);
+
+/* Since when the rest of a frame is missing that the peer began; 0: none is. Time in which we did
+ * not read does not count. Under the lock. */
+int64_t rpc_link_began_ms(struct rpc_link *link, int64_t now_ms);
 
 /* Keepalive: probes after keepalive_ms of silence. Returns when to look again, or 0 when twice
  * that has passed and the connection is to be closed. Not under the lock. */

@@ -9,6 +9,7 @@
 #include "fly/v1/slice.rpc.h"
 #include "proto/base/check.h"
 
+/* Health/Watch is not among them: only proto/rpc/builtin.h answers it. */
 const struct rpc_method *const rpc_methods[] = {
     RPC_EDGE_METHODS,  &rpc_health_check, &rpc_health_echo,
     RPC_SLICE_METHODS, RPC_ADMIN_METHODS, RPC_JOIN_METHODS,

@@ -1,5 +1,5 @@
 /*
- * server - listening, the method table, counters, and the way down.
+ * server - listening, and the way down.
  */
 #include "proto/rpc/server.h"
 
@@ -8,39 +8,38 @@
 
 #include "proto/base/check.h"
 #include "proto/rpc/server_internal.h"
-#include "proto/wire/validate.h"
-
-static int by_hash(const void *a, const void *b)
-{
-    uint32_t x = ((const struct method_entry *)a)->hash;
-    uint32_t y = ((const struct method_entry *)b)->hash;
-
-    return x < y ? -1 : x > y;
-}
 
 static uint32_t u32_or(uint32_t value, uint32_t otherwise)
 {
     return value != 0 ? value : otherwise;
 }
 
+static int64_t ms_or(int64_t value, int64_t otherwise)
+{
+    return value > 0 ? value : otherwise;
+}
+
 static void fill_limits(struct rpc_server_config *config)
 {
     config->connections_max = u32_or(config->connections_max, 1024);
+    config->handshakes_max = u32_or(config->handshakes_max, 256);
     config->calls_max = u32_or(config->calls_max, 256);
+    config->tenant_calls_max = u32_or(config->tenant_calls_max, 1024);
+    config->queue_max = u32_or(config->queue_max, 1024);
     config->frame_max = u32_or(config->frame_max, 1 << 20);
     config->arena_max = u32_or(config->arena_max, 4 << 20);
     config->out_max = u32_or(config->out_max, 4 << 20);
+    config->out_total_max = config->out_total_max > 0 ? config->out_total_max : 256U << 20;
     config->stream_window = u32_or(config->stream_window, 64 << 10);
     config->conn_window = u32_or(config->conn_window, 1 << 20);
-    config->handshake_timeout_ms =
-        config->handshake_timeout_ms > 0 ? config->handshake_timeout_ms : 2000;
-    config->keepalive_ms = config->keepalive_ms > 0 ? config->keepalive_ms : 30000;
+    config->frame_timeout_ms = ms_or(config->frame_timeout_ms, 10000);
+    config->handshake_timeout_ms = ms_or(config->handshake_timeout_ms, 2000);
+    config->keepalive_ms = ms_or(config->keepalive_ms, 30000);
 }
 
 static enum fly_status check_config(const struct rpc_server_config *config, struct fly_error *error)
 {
-    if (config->url_count == 0 || config->url_count > RPC_SERVER_URLS_MAX ||
-        config->on_call == NULL) {
+    if (config->url_count == 0 || config->url_count > RPC_SERVER_URLS_MAX) {
         return fly_error_set(error, FLY_INVALID_ARGUMENT, "an RPC server needs 1 to %d addresses",
                              RPC_SERVER_URLS_MAX);
     }
@@ -49,40 +48,58 @@ static enum fly_status check_config(const struct rpc_server_config *config, stru
         config->conn_window > INT32_MAX) {
         return fly_error_set(error, FLY_INVALID_ARGUMENT, "RPC limits out of range");
     }
-    return rpc_methods_check(config->methods, config->method_count, error);
+    return FLY_OK;
 }
 
 static struct rpc_server *server_make(const struct rpc_server_config *config)
 {
     struct rpc_server *server = calloc(1, sizeof *server);
-    size_t count = config->method_count;
 
     if (server == NULL) {
         return NULL;
     }
     server->config = *config;
-    server->methods = calloc(count > 0 ? count : 1, sizeof *server->methods);
-    if (server->methods == NULL) {
-        free(server);
-        return NULL;
-    }
-    for (size_t i = 0; i < count; i++) {
-        server->methods[i].method = config->methods[i];
-        server->methods[i].hash = rpc_method_hash(config->methods[i]->name);
-    }
-    qsort(server->methods, count, sizeof *server->methods, by_hash);
     (void)pthread_mutex_init(&server->lock, NULL);
     (void)pthread_cond_init(&server->changed, NULL);
     fly_list_init(&server->connections);
+    for (size_t i = 0; i < TENANT_LISTS; i++) {
+        fly_list_init(&server->tenants[i]);
+    }
     atomic_init(&server->draining, false);
+    atomic_init(&server->handshakes, 0);
+    transport_budget_init(&server->budget, config->out_total_max);
     return server;
+}
+
+static enum fly_status make_pool(struct rpc_server *server, struct fly_error *error)
+{
+    const struct rpc_pool_config config = {.threads = server->config.workers,
+                                           .queue_max = server->config.queue_max,
+                                           .run = server_request_run,
+                                           .late = server_request_late};
+
+    return server->config.workers > 0 ? rpc_pool_create(&server->pool, &config, error) : FLY_OK;
+}
+
+static enum fly_status listen_all(struct rpc_server *server, struct fly_error *error)
+{
+    const struct rpc_server_config *config = &server->config;
+    struct transport_config transport = rpc_link_transport_config(config->out_max, true);
+    enum fly_status status = FLY_OK;
+
+    transport.budget = &server->budget;
+    for (size_t i = 0; i < config->url_count && status == FLY_OK; i++) {
+        status = transport_listen(&server->listeners[i], config->urls[i], config->tls, &transport,
+                                  server_conn_accept, server, error);
+        server->listener_count += status == FLY_OK ? 1 : 0;
+    }
+    return status;
 }
 
 enum fly_status rpc_server_create(struct rpc_server **out, const struct rpc_server_config *config,
                                   struct fly_error *error)
 {
     struct rpc_server_config filled = *config;
-    struct transport_config transport = {0};
 
     fill_limits(&filled);
     enum fly_status status = check_config(&filled, error);
@@ -97,11 +114,15 @@ enum fly_status rpc_server_create(struct rpc_server **out, const struct rpc_serv
         rpc_timer_release();
         return fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "out of memory");
     }
-    transport = rpc_link_transport_config(filled.out_max, true);
-    for (size_t i = 0; i < filled.url_count && status == FLY_OK; i++) {
-        status = transport_listen(&server->listeners[i], filled.urls[i], filled.tls, &transport,
-                                  server_conn_accept, server, error);
-        server->listener_count += status == FLY_OK ? 1 : 0;
+    status = rpc_metrics_create(&server->metrics, "server", error);
+    if (status == FLY_OK) {
+        status = server_methods_make(server, error);
+    }
+    if (status == FLY_OK) {
+        status = make_pool(server, error);
+    }
+    if (status == FLY_OK) {
+        status = listen_all(server, error);
     }
     server->config.urls = NULL;
     server->config.tls = NULL;
@@ -121,10 +142,6 @@ const char *rpc_server_url(const struct rpc_server *server, size_t index)
 
 void rpc_server_drain(struct rpc_server *server)
 {
-    static const char words[] = "this node is going away";
-    struct frame_header header = {.type = FRAME_GOAWAY};
-    struct fly_bytes text = {(const uint8_t *)words, sizeof words - 1};
-
     if (atomic_exchange(&server->draining, true)) {
         return;
     }
@@ -138,7 +155,7 @@ void rpc_server_drain(struct rpc_server *server)
          told != NULL && node != &server->connections; node = node->next) {
         struct server_conn *conn = FLY_CONTAINER(node, struct server_conn, node);
         rpc_link_lock(&conn->link);
-        (void)rpc_link_put(&conn->link, header, text, (struct fly_bytes){0}, true);
+        server_conn_go_away(conn);
         rpc_link_unlock(&conn->link);
         rpc_link_hold(&conn->link);
         told[count++] = conn->link.transport;
@@ -186,48 +203,19 @@ void rpc_server_destroy(struct rpc_server *server)
         (void)pthread_cond_wait(&server->changed, &server->lock);
     }
     (void)pthread_mutex_unlock(&server->lock);
+    /* every call has been finished, so nothing is left in the queue */
+    rpc_pool_destroy(server->pool);
     rpc_timer_release();
+    transport_budget_fini(&server->budget);
+    rpc_metrics_destroy(server->metrics);
     (void)pthread_cond_destroy(&server->changed);
     (void)pthread_mutex_destroy(&server->lock);
     free(server->methods);
+    free(server->services);
     free(server);
 }
 
-struct rpc_server_counters rpc_server_counters(struct rpc_server *server)
+struct rpc_metrics *rpc_server_metrics(struct rpc_server *server)
 {
-    struct server_stats *s = &server->stats;
-    struct rpc_server_counters c = {
-        .accepted = atomic_load(&s->accepted),
-        .refused = atomic_load(&s->refused),
-        .hellos_refused = atomic_load(&s->hellos_refused),
-        .handshakes_late = atomic_load(&s->handshakes_late),
-        .tls_failed = atomic_load(&s->tls_failed),
-        .keepalives_lost = atomic_load(&s->keepalives_lost),
-        .violations = atomic_load(&s->violations),
-        .oversize = atomic_load(&s->oversize),
-        .calls = atomic_load(&s->calls),
-        .calls_active = atomic_load(&s->calls_active),
-        .calls_finished = atomic_load(&s->calls_finished),
-        .malformed = atomic_load(&s->malformed),
-        .unknown_methods = atomic_load(&s->unknown_methods),
-        .unauthenticated = atomic_load(&s->unauthenticated),
-        .excess = atomic_load(&s->excess),
-        .late = atomic_load(&s->late),
-        .cancelled = atomic_load(&s->cancelled),
-        .orphaned = atomic_load(&s->orphaned),
-        .stale = atomic_load(&s->stale),
-    };
-
-    (void)pthread_mutex_lock(&server->lock);
-    c.connections = server->connection_count;
-    c.bytes_in = server->bytes_in;
-    c.bytes_out = server->bytes_out;
-    for (struct fly_list *node = server->connections.next; node != &server->connections;
-         node = node->next) {
-        struct server_conn *conn = FLY_CONTAINER(node, struct server_conn, node);
-        c.bytes_in += transport_bytes_in(conn->link.transport);
-        c.bytes_out += transport_bytes_out(conn->link.transport);
-    }
-    (void)pthread_mutex_unlock(&server->lock);
-    return c;
+    return server->metrics;
 }

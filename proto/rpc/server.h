@@ -158,6 +158,14 @@ void rpc_hello_accept(struct rpc_hello *hello, struct fly_bytes reply, void *pee
 void rpc_hello_refuse(struct rpc_hello *hello, enum fly_status status, const char *text,
                       struct fly_bytes detail);
 
+/* For who answers later than in its handler and is not the one that wrote on_cancel, on_writable
+ * and on_readable: `changed` runs instead of them for this call, on any thread, also without need;
+ * it must not wait. At once if the caller is gone already. Not after the call is finished, but it
+ * may be running then: hold what it needs. */
+void rpc_call_watch(struct rpc_call *call, void (*changed)(void *user, struct rpc_call *call),
+                    void *user);
+
+struct rpc_server *rpc_call_server(const struct rpc_call *call);
 const struct rpc_method *rpc_call_method(const struct rpc_call *call);
 /* Of the method's request type; lives as long as the call. */
 const ProtobufCMessage *rpc_call_request(const struct rpc_call *call);
@@ -187,7 +195,8 @@ void rpc_call_fail(struct rpc_call *call, enum fly_status status, const char *te
 void rpc_call_turn_away(struct rpc_call *call, enum fly_status status, const char *text,
                         struct fly_bytes detail);
 /* Initial metadata, at most once, before the first message and the end. FAILED_PRECONDITION: too
- * late. INVALID_ARGUMENT: not sound entries. UNAVAILABLE: the caller is gone. */
+ * late. INVALID_ARGUMENT: not sound entries. UNAVAILABLE: the caller is gone. RESOURCE_EXHAUSTED:
+ * the connection is at out_max; the head was not sent. */
 enum fly_status rpc_call_send_head(struct rpc_call *call, struct fly_bytes entries);
 /* Trailing metadata: copied, goes with whatever ends the call; the last one set counts. Not
  * synchronised with the end. INVALID_ARGUMENT: not sound entries. */
@@ -197,13 +206,14 @@ enum fly_status rpc_call_set_trailer(struct rpc_call *call, struct fly_bytes ent
  * was told so, finish the call). UNAVAILABLE: the caller is gone. INVALID_ARGUMENT: larger than the
  * client takes. */
 enum fly_status rpc_call_send(struct rpc_call *call, const ProtobufCMessage *message);
-/* The same, waiting up to timeout_ms (negative: for ever) for the reader. For workers. */
+/* The same, waiting up to timeout_ms (negative: for ever) for the reader, but no longer than the
+ * call has time. For workers. */
 enum fly_status rpc_call_send_wait(struct rpc_call *call, const ProtobufCMessage *message,
                                    int64_t timeout_ms);
 /* Where the client streams: its next message, waiting up to timeout_ms (0: not at all; negative:
  * for ever; only workers may wait). END with OK: it has sent all; with CANCELLED: it gave up or is
- * gone; INTERNAL: a message did not parse. `message` is always filled and always to be finished.
- * One thread at a time per call. */
+ * gone; DEADLINE_EXCEEDED: so long the call had; INTERNAL: a message did not parse. `message` is
+ * always filled and always to be finished. One thread at a time per call. */
 enum rpc_next rpc_call_next(struct rpc_call *call, int64_t timeout_ms, struct rpc_reply *message);
 
 /* Keeps the struct (not the call) alive past its end, for messages in a mailbox. */

@@ -1,6 +1,9 @@
 /*
- * server_request - what frames do to calls: REQ makes one and hands it over, CANCEL gives it up,
- * WINDOW lets a stream go on; and what the end of the connection does to all of them.
+ * server_request - REQ becomes a call and goes where its method is served: to on_call or a handler
+ * on this thread, or to a worker.
+ *
+ * Under one lock a request is let in or turned away, before its body is looked at; then it is
+ * checked and unpacked without one.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -8,13 +11,15 @@
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
 #include "proto/rpc/server_internal.h"
+#include "proto/wire/metadata.h"
 #include "proto/wire/validate.h"
 
+/* ---- turned away ---- */
+
 /* Answers a REQ that never became a call. */
-static void turn_away(struct server_conn *conn, uint32_t id, enum fly_status status,
-                      const char *text)
+static void turn_away(struct server_conn *conn, uint32_t id, const struct fly_error *why)
 {
-    struct call_ending end = {.status = status, .text = text, .not_executed = true};
+    struct call_ending end = {.status = why->status, .text = why->text, .not_executed = true};
 
     rpc_link_lock(&conn->link);
     server_call_put_end(conn, id, &end);
@@ -22,330 +27,367 @@ static void turn_away(struct server_conn *conn, uint32_t id, enum fly_status sta
     transport_flush(conn->link.transport);
 }
 
-/* Under the lock: forgets a call that no handler saw. */
-static void call_unqueue(struct rpc_call *call)
+/* Ends a call that no handler saw. */
+static void refuse(struct rpc_call *call, enum fly_status status, const char *text)
 {
-    fly_list_drop(&call->node);
-    call->conn->queue_bytes -= call->arena_size;
-    call->conn->active--;
+    struct call_ending end = {.status = status, .text = text, .not_executed = true};
+
+    server_call_finish(call, &end, false);
 }
 
-/* ---- REQ ---- */
-
-static const struct rpc_method *find_method(const struct rpc_server *server, uint32_t hash)
+/* The same for one that found the pool full: with the time to wait before another try. */
+static void refuse_full(struct rpc_call *call)
 {
-    size_t low = 0;
-    size_t high = server->config.method_count;
+    uint8_t trailer[64];
+    struct fly_writer w = fly_writer_over(trailer, sizeof trailer);
+    struct call_ending end = {.status = FLY_RESOURCE_EXHAUSTED,
+                              .text = "too many calls wait for a worker",
+                              .not_executed = true};
 
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (server->methods[middle].hash < hash) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low < server->config.method_count && server->methods[low].hash == hash
-               ? server->methods[low].method
-               : NULL;
+    FLY_CHECK(metadata_put_number(&w, METADATA_PUSHBACK, PUSHBACK_MS, NULL) == FLY_OK);
+    end.trailer = (struct fly_bytes){trailer, w.size};
+    stat_add(&call->conn->server->stats.excess);
+    server_call_finish(call, &end, false);
 }
 
-/* Checks, allocates and unpacks; NULL: turned away already. */
-static struct rpc_call *call_make(struct server_conn *conn, const struct frame *frame,
-                                  const struct rpc_method *method)
-{
-    struct rpc_server *server = conn->server;
-    struct fly_error error;
-    size_t arena_size = 0;
-    uint32_t id = frame->header.call_id;
-    enum fly_status status = validate_message(method->request, frame->body,
-                                              server->config.arena_max, &arena_size, &error);
-
-    if (status != FLY_OK) {
-        stat_add(&server->stats.malformed);
-        /* gRPC's table: a request that does not parse is INTERNAL */
-        turn_away(conn, id, status == FLY_INVALID_ARGUMENT ? FLY_INTERNAL : status, error.text);
-        return NULL;
-    }
-    struct rpc_call *call = malloc(sizeof *call + arena_size);
-    if (call == NULL) {
-        turn_away(conn, id, FLY_RESOURCE_EXHAUSTED, "out of memory");
-        return NULL;
-    }
-    memset(call, 0, sizeof *call);
-    struct fly_arena arena = fly_arena_over(call->arena, arena_size);
-    call->request = validate_unpack(method->request, frame->body, &arena);
-    FLY_CHECK(call->request != NULL); /* the validator's promise */
-    call->conn = conn;
-    call->method = method;
-    call->id = id;
-    call->arena_size = arena_size;
-    fly_list_init(&call->node);
-    atomic_init(&call->references, 2); /* slot and application */
-    atomic_init(&call->finished, false);
-    atomic_init(&call->cancelled, false);
-    rpc_link_hold(&conn->link);
-    return call;
-}
-
-/* Hands the call to the application, unless it is too late or not allowed. Not under the lock. */
-static void call_dispatch(struct rpc_call *call)
-{
-    struct rpc_server *server = call->conn->server;
-    struct call_ending end = {.not_executed = true};
-
-    if (call->peer == NULL && (call->method->flags & RPC_OPEN) == 0) {
-        stat_add(&server->stats.unauthenticated);
-        end.status = FLY_UNAUTHENTICATED;
-        end.text = "this method needs a token";
-    } else if (call->deadline_ms != 0 && fly_clock_boot_ms() >= call->deadline_ms) {
-        stat_add(&server->stats.late);
-        end.status = FLY_DEADLINE_EXCEEDED;
-        end.text = "the deadline passed before the call was begun";
-    } else {
-        stat_add(&server->stats.calls_active);
-        server->config.on_call(server->config.user, call);
-        return;
-    }
-    server_call_finish(call, &end);
-}
-
-void server_call_release(struct rpc_call *call)
-{
-    struct server_conn *conn = call->conn;
-    struct rpc_server *server = conn->server;
-
-    rpc_call_hold(call);
-    call_dispatch(call);
-    rpc_link_lock(&conn->link);
-    call->stage = CALL_DISPATCHED;
-    bool owed = call->cancel_owed;
-    rpc_link_unlock(&conn->link);
-    if (owed && !rpc_call_finished(call) && server->config.on_cancel != NULL) {
-        server->config.on_cancel(server->config.user, call);
-    }
-    rpc_call_drop(call);
-}
-
-/* Into its slot, and into the queue if HELLO has not been answered. True: dispatch it now.
- * The caller has seen that the slot is free; only this thread fills slots. */
-static bool call_admit(struct rpc_call *call, bool *excess)
-{
-    struct server_conn *conn = call->conn;
-    bool open = (call->method->flags & RPC_OPEN) != 0;
-
-    rpc_link_lock(&conn->link);
-    bool wait = conn->state != CONN_OPEN && !open;
-    *excess = wait && conn->queue_bytes + call->arena_size > conn->server->config.frame_max;
-    if (!*excess) {
-        conn->slots[frame_call_slot(call->id)] = call;
-        call->attached = true;
-        conn->active++;
-        if (wait) {
-            fly_list_append(&conn->queue, &call->node);
-            conn->queue_bytes += call->arena_size;
-        } else {
-            call->stage = CALL_DISPATCHED;
-            call->peer = conn->state == CONN_OPEN ? conn->peer : NULL;
-        }
-    }
-    rpc_link_unlock(&conn->link);
-    return !wait;
-}
-
-bool server_call_request(struct server_conn *conn, const struct frame *frame)
-{
-    struct rpc_server *server = conn->server;
-    uint32_t id = frame->header.call_id;
-    uint32_t slot = frame_call_slot(id);
-    struct frame_request request;
-
-    stat_add(&server->stats.calls);
-    if (!frame_request_decode(frame, &request)) {
-        return false;
-    }
-    rpc_link_lock(&conn->link);
-    bool in_use = slot < server->config.calls_max && conn->slots[slot] != NULL;
-    bool excess = slot >= server->config.calls_max || conn->active >= server->config.calls_max;
-    bool ignored = conn->state == CONN_REFUSED || conn->closed;
-    bool nobody = conn->state == CONN_OPEN && conn->peer == NULL;
-    rpc_link_unlock(&conn->link);
-    if (in_use || ignored) {
-        return ignored;
-    }
-    const struct rpc_method *method = find_method(server, frame->header.arg);
-    if (atomic_load_explicit(&server->draining, memory_order_relaxed)) {
-        turn_away(conn, id, FLY_UNAVAILABLE, "this node is going away");
-    } else if (method == NULL) {
-        stat_add(&server->stats.unknown_methods);
-        turn_away(conn, id, FLY_UNIMPLEMENTED, "no such method");
-    } else if (nobody && (method->flags & RPC_OPEN) == 0) {
-        stat_add(&server->stats.unauthenticated);
-        turn_away(conn, id, FLY_UNAUTHENTICATED, "this method needs a token");
-    } else if (excess) {
-        stat_add(&server->stats.excess);
-        turn_away(conn, id, FLY_RESOURCE_EXHAUSTED, "too many calls in flight");
-    } else {
-        struct rpc_call *call = call_make(conn, frame, method);
-        if (call == NULL) {
-            return true;
-        }
-        call->trace = request.trace;
-        call->credit = conn->link.theirs.window;
-        if (request.timeout_ms > 0) {
-            call->deadline_ms = atomic_load_explicit(&conn->link.heard_ms, memory_order_relaxed) +
-                                (int64_t)request.timeout_ms;
-        }
-        bool now = call_admit(call, &excess);
-        if (excess) {
-            stat_add(&server->stats.excess);
-            turn_away(conn, id, FLY_RESOURCE_EXHAUSTED, "too many calls before HELLO's answer");
-            rpc_call_drop(call);
-            rpc_call_drop(call);
-        } else if (now) {
-            call_dispatch(call);
-        }
-    }
-    return true;
-}
-
-/* ---- CANCEL, WINDOW and the end of the connection ---- */
-
-/* Under the lock. */
-static struct rpc_call *find_call(struct server_conn *conn, uint32_t id)
+struct rpc_call *server_request_find(struct server_conn *conn, uint32_t id)
 {
     uint32_t slot = frame_call_slot(id);
-    struct rpc_call *call = slot < conn->server->config.calls_max ? conn->slots[slot] : NULL;
+    struct rpc_call *call = slot < conn->slot_count ? conn->slots[slot] : NULL;
 
     return call != NULL && call->id == id ? call : NULL;
 }
 
-/* Under the lock: the caller no longer wants it. True: on_cancel is to be told now. */
-static bool call_give_up(struct rpc_call *call)
+/* ---- dispatch ---- */
+
+static void refuse_late(struct rpc_call *call)
 {
-    atomic_store_explicit(&call->cancelled, true, memory_order_relaxed);
-    server_call_detach(call);
-    call->cancel_owed = call->stage == CALL_DISPATCHING;
-    return call->stage == CALL_DISPATCHED;
+    stat_add(&call->conn->server->stats.late);
+    refuse(call, FLY_DEADLINE_EXCEEDED, "the deadline passed before the call was begun");
 }
 
-/* Afterwards, not under the lock: tells, and gives back the references that nobody holds now. */
-static void call_given_up(struct rpc_call *call, bool tell, bool queued)
+/* Not under the lock: to a worker. */
+static void call_post(struct rpc_call *call)
+{
+    struct server_conn *conn = call->conn;
+
+    rpc_link_lock(&conn->link);
+    bool wanted = call->attached;
+    call->stage = CALL_POOLED;
+    rpc_link_unlock(&conn->link);
+    call->item.deadline_ms = call->deadline_ms;
+    if (!wanted) {
+        refuse(call, FLY_CANCELLED, "cancelled by the caller");
+    } else if (!rpc_pool_post(conn->server->pool, &call->item)) {
+        refuse_full(call);
+    }
+}
+
+void server_request_run(struct rpc_pool_item *item)
+{
+    struct rpc_call *call = FLY_CONTAINER(item, struct rpc_call, item);
+    const struct method_entry *entry = call->entry;
+
+    rpc_link_lock(&call->conn->link);
+    bool wanted = call->attached;
+    call->stage = CALL_DISPATCHED;
+    rpc_link_unlock(&call->conn->link);
+    if (!wanted) {
+        refuse(call, FLY_CANCELLED, "cancelled by the caller");
+    } else if (call->deadline_ms != 0 && fly_clock_boot_ms() >= call->deadline_ms) {
+        refuse_late(call);
+    } else {
+        entry->service->handle(entry->service, entry->index, call);
+    }
+}
+
+void server_request_late(struct rpc_pool_item *item)
+{
+    struct rpc_call *call = FLY_CONTAINER(item, struct rpc_call, item);
+    enum { CERTAIN_MS = 10 };
+
+    /* displaced by what is likelier to be in time; who has time left may try elsewhere */
+    if (call->deadline_ms != 0 && fly_clock_boot_ms() + CERTAIN_MS >= call->deadline_ms) {
+        refuse_late(call);
+    } else {
+        refuse_full(call);
+    }
+}
+
+/* Not under the lock: to the handler of a service. */
+static void call_serve(struct rpc_call *call)
+{
+    const struct rpc_server *server = call->conn->server;
+    const struct method_entry *entry = call->entry;
+    struct fly_error error = {.text = ""};
+    enum fly_status status = FLY_OK;
+
+    if (server->config.on_allow != NULL) {
+        status = server->config.on_allow(server->config.user, call, &error);
+    }
+    if (status != FLY_OK) {
+        refuse(call, status, error.text);
+    } else if (server->pool == NULL || (entry->method->flags & RPC_INLINE) != 0) {
+        entry->service->handle(entry->service, entry->index, call);
+    } else {
+        call_post(call);
+    }
+}
+
+/* Hands the call to the application, unless it is too late or not allowed. Not under the lock. */
+static void call_dispatch(struct rpc_call *call, int64_t now_ms)
 {
     struct rpc_server *server = call->conn->server;
 
-    if (tell && !rpc_call_finished(call) && server->config.on_cancel != NULL) {
-        server->config.on_cancel(server->config.user, call);
+    if (call->peer == NULL && server->config.on_hello != NULL &&
+        (call->entry->method->flags & RPC_OPEN) == 0) {
+        stat_add(&server->stats.unauthenticated);
+        refuse(call, FLY_UNAUTHENTICATED, "this method needs a token");
+    } else if (call->deadline_ms != 0 && now_ms >= call->deadline_ms) {
+        refuse_late(call);
+    } else if (call->entry->service != NULL) {
+        call_serve(call);
+    } else {
+        server->config.on_call(server->config.user, call);
     }
-    if (queued) {
-        rpc_call_drop(call); /* the application's: it never saw it */
+}
+
+/* Under the lock: a call that waited for HELLO counts from here on. False: one too many. */
+static bool call_leave_queue(struct rpc_call *call)
+{
+    struct server_conn *conn = call->conn;
+
+    if (conn->closed) { /* what the connection counted has been folded: one more is one less less */
+        (void)atomic_fetch_sub_explicit(&conn->server->stats.unbegun_late, 1, memory_order_relaxed);
+    } else {
+        conn->counts.begun++;
+    }
+    call->begun = true;
+    if (conn->tenant == NULL || call->tenanted) {
+        return true;
+    }
+    call->tenanted = server_tenant_begin(conn->server, conn->tenant);
+    return call->tenanted;
+}
+
+void server_request_release(struct rpc_call *call)
+{
+    struct server_conn *conn = call->conn;
+
+    rpc_call_hold(call);
+    rpc_link_lock(&conn->link);
+    bool fine = call_leave_queue(call);
+    rpc_link_unlock(&conn->link);
+    if (fine) {
+        call_dispatch(call, fly_clock_boot_ms());
+    } else {
+        stat_add(&conn->server->stats.excess);
+        refuse(call, FLY_RESOURCE_EXHAUSTED, "too many calls in flight of this tenant");
+    }
+    rpc_link_lock(&conn->link);
+    call->stage = call->stage == CALL_DISPATCHING ? CALL_DISPATCHED : call->stage;
+    bool owed = call->cancel_owed;
+    rpc_link_unlock(&conn->link);
+    if (owed) {
+        server_call_tell_cancelled(call);
     }
     rpc_call_drop(call);
 }
 
-void server_call_cancel(struct server_conn *conn, const struct frame *frame)
-{
-    struct server_stats *stats = &conn->server->stats;
-    struct call_ending end = {.status = FLY_CANCELLED, .text = "cancelled by the caller"};
+/* ---- REQ ---- */
 
-    rpc_link_lock(&conn->link);
-    struct rpc_call *call = find_call(conn, frame->header.call_id);
+/* Checks and unpacks the body into the call's memory. */
+static enum fly_status call_unpack(struct rpc_call *call, const struct frame *frame,
+                                   struct fly_bytes metadata, struct fly_error *error)
+{
+    const ProtobufCMessageDescriptor *type = call->entry->method->request;
+    bool streams = (call->entry->method->flags & RPC_CLIENT_STREAM) != 0;
+    size_t arena_size = 0;
+    enum fly_status status =
+        streams ? FLY_OK
+                : validate_message(type, frame->body, call->conn->server->config.arena_max,
+                                   &arena_size, error);
+
+    if (status != FLY_OK) {
+        stat_add(&call->conn->server->stats.malformed);
+        /* gRPC's table: a request that does not parse is INTERNAL */
+        return status == FLY_INVALID_ARGUMENT ? FLY_INTERNAL : status;
+    }
+    uint8_t *memory = call->arena;
+    if (arena_size + metadata.size > sizeof call->arena) {
+        memory = malloc(arena_size + metadata.size);
+        call->memory = memory;
+        if (memory == NULL) {
+            return fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "out of memory");
+        }
+    }
+    call->queue_bytes = arena_size + metadata.size;
+    if (metadata.size > 0) {
+        memcpy(memory + arena_size, metadata.data, metadata.size);
+        call->metadata = (struct fly_bytes){memory + arena_size, metadata.size};
+    }
+    if ((call->entry->method->flags & (RPC_STREAM | RPC_CLIENT_STREAM)) != 0) {
+        call->stream = server_stream_make(call);
+        if (call->stream == NULL) {
+            return fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "out of memory");
+        }
+    }
+    if (streams) {
+        return FLY_OK; /* its requests come as messages */
+    }
+    rpc_metrics_message(call->entry->metrics, true, frame->body.size);
+    struct fly_arena arena = fly_arena_over(memory, arena_size);
+    call->request = validate_unpack(type, frame->body, &arena);
+    FLY_CHECK(call->request != NULL); /* the validator's promise */
+    return FLY_OK;
+}
+
+/* Under the lock: into its slot, with all that is known before the body. NULL: no memory. */
+static struct rpc_call *call_enter(struct server_conn *conn, struct method_entry *entry,
+                                   const struct frame *frame, const struct frame_request *request)
+{
+    struct rpc_call *call = server_call_new(conn);
+    bool waits = conn->state != CONN_OPEN && (entry->method->flags & RPC_OPEN) == 0;
+
     if (call == NULL) {
-        rpc_link_unlock(&conn->link);
-        stat_add(&stats->stale);
-        return;
+        return NULL;
     }
-    bool queued = call->stage == CALL_QUEUED;
-    bool tell = call_give_up(call);
-    if (queued) {
-        call_unqueue(call);
+    call->entry = entry;
+    call->id = frame->header.call_id;
+    call->trace = request->trace;
+    call->started_us = conn->link.heard_us;
+    if (request->timeout_ms > 0) {
+        call->deadline_ms = conn->link.heard_us / 1000 + (int64_t)request->timeout_ms;
     }
-    end.not_executed = queued;
-    server_call_put_end(conn, call->id, &end);
-    rpc_link_unlock(&conn->link);
-    stat_add(&stats->cancelled);
-    transport_flush(conn->link.transport);
-    call_given_up(call, tell, queued);
+    call->tenanted = conn->tenant != NULL;
+    call->begun = !waits;
+    conn->counts.begun += call->begun ? 1 : 0;
+    call->stage = waits ? CALL_QUEUED : CALL_DISPATCHED;
+    call->peer = conn->state == CONN_OPEN ? conn->peer : NULL;
+    conn->slots[frame_call_slot(call->id)] = call;
+    call->attached = true;
+    conn->active++;
+    conn->admitted = rpc_link_taken(&conn->link);
+    return call;
 }
 
-void server_call_orphan_all(struct server_conn *conn)
-{
-    struct fly_list told;
-    struct fly_list queued;
-    struct fly_list *list = NULL;
+enum verdict { LET_IN, TURNED_AWAY, IGNORED, VIOLATION };
 
-    fly_list_init(&told);
-    fly_list_init(&queued);
+/* Takes the lock: lets a request in (*call), or says why not. */
+static enum verdict admit(struct server_conn *conn, struct method_entry *entry,
+                          const struct frame *frame, const struct frame_request *request,
+                          struct rpc_call **call, struct fly_error *error)
+{
+    uint32_t slot = frame_call_slot(frame->header.call_id);
+    enum verdict verdict = LET_IN;
+
     rpc_link_lock(&conn->link);
-    for (uint32_t slot = 0; slot < conn->server->config.calls_max; slot++) {
-        struct rpc_call *call = conn->slots[slot];
-        if (call != NULL && call->stage == CALL_QUEUED) {
-            call_unqueue(call);
-            (void)call_give_up(call);
-            fly_list_append(&queued, &call->node);
-        } else if (call != NULL) {
-            list = call_give_up(call) ? &told : NULL;
-            if (list != NULL) {
-                fly_list_append(list, &call->node);
-            } else {
-                rpc_call_drop(call); /* its dispatcher holds it */
-            }
+    conn->counts.calls++;
+    if (conn->state == CONN_REFUSED || conn->closed) {
+        verdict = IGNORED;
+    } else if (slot < conn->slot_count && conn->slots[slot] != NULL) {
+        verdict = VIOLATION;
+    } else if (conn->going_away) {
+        verdict = TURNED_AWAY;
+        error->status = FLY_UNAVAILABLE;
+        (void)fly_error_set(error, FLY_UNAVAILABLE, "this node is going away");
+    } else if (error->status != FLY_OK || server_limits_enter(conn, entry, slot, error) != FLY_OK) {
+        verdict = TURNED_AWAY;
+    } else {
+        *call = call_enter(conn, entry, frame, request);
+        if (*call == NULL) {
+            server_limits_leave(entry, conn->tenant);
+            verdict = TURNED_AWAY;
+            (void)fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "out of memory");
         }
     }
     rpc_link_unlock(&conn->link);
-    while (!fly_list_empty(&told) || !fly_list_empty(&queued)) {
-        bool tell = !fly_list_empty(&told);
-        struct fly_list *node = tell ? told.next : queued.next;
-        fly_list_drop(node);
-        call_given_up(FLY_CONTAINER(node, struct rpc_call, node), tell, !tell);
-    }
+    return verdict;
 }
 
-static void tell_writable(struct rpc_call *call)
+/* A call that must wait for HELLO's answer. True: it need not, after all. */
+static bool call_wait(struct rpc_call *call, bool *excess)
 {
-    struct rpc_server *server = call->conn->server;
+    struct server_conn *conn = call->conn;
 
-    if (!rpc_call_finished(call) && server->config.on_writable != NULL) {
-        server->config.on_writable(server->config.user, call);
-    }
-    rpc_call_drop(call);
-}
-
-void server_call_window(struct server_conn *conn, const struct frame *frame)
-{
     rpc_link_lock(&conn->link);
-    struct rpc_call *call = find_call(conn, frame->header.call_id);
-    bool tell = false;
-    if (call != NULL) {
-        call->credit += frame->header.arg;
-        call->credit = call->credit > INT32_MAX ? INT32_MAX : call->credit;
-        tell = call->write_refused && call->credit > 0;
-        call->write_refused = call->write_refused && !tell;
-        if (tell) {
-            rpc_call_hold(call);
-        }
+    bool waits = conn->state != CONN_OPEN;
+    *excess = waits && conn->queue_bytes + call->queue_bytes > conn->server->config.frame_max;
+    if (!waits) {
+        call->stage = CALL_DISPATCHING; /* as if it had been the queue's last */
+        call->peer = conn->peer;
+    } else if (!*excess) {
+        fly_list_append(&conn->queue, &call->node);
+        conn->queue_bytes += call->queue_bytes;
     }
     rpc_link_unlock(&conn->link);
-    if (call == NULL) {
-        stat_add(&conn->server->stats.stale);
-    } else if (tell) {
-        tell_writable(call);
+    return !waits;
+}
+
+/* Where a call goes whose request is unpacked. */
+static void call_go(struct rpc_call *call, int64_t now_ms)
+{
+    bool excess = false;
+
+    if (call->stage != CALL_QUEUED) {
+        call_dispatch(call, now_ms);
+    } else if (call_wait(call, &excess)) {
+        server_request_release(call);
+    } else if (excess) {
+        stat_add(&call->conn->server->stats.excess);
+        refuse(call, FLY_RESOURCE_EXHAUSTED, "too many calls before HELLO's answer");
     }
 }
 
-void server_call_writable_all(struct server_conn *conn)
+/* The receiving thread's idea of now: the clock is read once for each read, and at the end of each
+ * call. */
+static int64_t now_of(struct server_conn *conn)
 {
-    for (uint32_t slot = 0; slot < conn->server->config.calls_max; slot++) {
-        rpc_link_lock(&conn->link);
-        struct rpc_call *call = conn->slots[slot];
-        bool tell = call != NULL && call->write_refused && call->credit > 0;
-        if (tell) {
-            call->write_refused = false;
-            rpc_call_hold(call);
-        }
-        rpc_link_unlock(&conn->link);
-        if (tell) {
-            tell_writable(call);
-        }
+    int64_t recent_us = atomic_load_explicit(&conn->recent_us, memory_order_relaxed);
+
+    return recent_us > conn->link.heard_us ? recent_us : conn->link.heard_us;
+}
+
+/* The metadata's size shows in the header: what is over the limit is no violation. */
+static bool metadata_large(const struct frame *frame)
+{
+    size_t before = FRAME_REQ_META_SIZE +
+                    ((frame->header.flags & FRAME_FLAG_TRACE) != 0 ? FRAME_TRACE_SIZE : 0);
+
+    return (frame->header.flags & FRAME_FLAG_METADATA) != 0 &&
+           frame->header.meta_size > before + FRAME_METADATA_MAX;
+}
+
+bool server_request_take(struct server_conn *conn, const struct frame *frame)
+{
+    struct rpc_server *server = conn->server;
+    struct method_entry *entry = server_methods_find(server, frame->header.arg);
+    struct frame_request request;
+    struct rpc_call *call = NULL;
+    struct fly_error error;
+
+    error.status = FLY_OK;
+    if (metadata_large(frame)) {
+        (void)fly_error_set(&error, FLY_RESOURCE_EXHAUSTED, "metadata over %d bytes",
+                            FRAME_METADATA_MAX);
+    } else if (!frame_request_decode(frame, &request)) {
+        return false;
+    } else {
+        error.status = server_limits_request(server, entry, frame, &request, &error);
     }
+    enum verdict verdict = admit(conn, entry, frame, &request, &call, &error);
+    if (verdict == TURNED_AWAY) {
+        turn_away(conn, frame->header.call_id, &error);
+    }
+    if (verdict != LET_IN) {
+        return verdict != VIOLATION;
+    }
+    rpc_metrics_started(entry->metrics);
+    error.status = call_unpack(call, frame, request.metadata, &error);
+    if (error.status == FLY_OK) {
+        call_go(call, now_of(conn) / 1000);
+    } else {
+        refuse(call, error.status, error.text);
+    }
+    return true;
 }
