@@ -70,14 +70,13 @@ static void ours_open(const struct load_options *o)
         read_pem(o->tls_ca, ca);
     }
     (void)snprintf(url, sizeof url, "%s://%s", o->tls_ca != NULL ? "tls+tcp" : "tcp", o->address);
+    uint32_t window = strcmp(o->variant, "wide") == 0 ? WIDE_WINDOW : 0;
+    const struct rpc_channel_config config = {.url = url,
+                                              .tls = o->tls_ca != NULL ? &tls : NULL,
+                                              .stream_window = window,
+                                              .conn_window = window};
     for (unsigned i = 0; i < ours.connections; i++) {
-        if (rpc_channel_open(
-                &ours.channels[i],
-                &(struct rpc_channel_config){.url = url,
-                                             .tls = o->tls_ca != NULL ? &tls : NULL,
-                                             .stream_window =
-                                                 strcmp(o->variant, "wide") == 0 ? WIDE_WINDOW : 0},
-                &error) != FLY_OK) {
+        if (rpc_channel_open(&ours.channels[i], &config, &error) != FLY_OK) {
             load_die("%s: %s", url, error.text);
         }
     }
