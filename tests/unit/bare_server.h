@@ -5,6 +5,8 @@
 #ifndef FLY_TESTS_BARE_SERVER_H
 #define FLY_TESTS_BARE_SERVER_H
 
+#include <netinet/tcp.h>
+
 #include "tests/unit/rpc_fixture.h"
 
 enum { BARE_FRAME_MAX = 1 << 20, BARE_CALLS = 64 };
@@ -97,6 +99,7 @@ static UNUSED_OK void bare_start(struct bare *b, uint32_t window, uint32_t conn_
     b->fd = accept(listener, NULL, NULL);
     assert_true(b->fd >= 0);
     (void)close(listener);
+    assert_int_equal(setsockopt(b->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)), 0);
     frame_preface_encode(&(struct frame_preface){.version = FRAME_VERSION,
                                                  .frame_max = BARE_FRAME_MAX,
                                                  .calls_max = BARE_CALLS,
