@@ -32,11 +32,12 @@ enum slot_state { SLOT_FREE, SLOT_PENDING, SLOT_ABANDONED };
 
 struct rpc_stream;
 
-/* A thread that waits for its call. Once `ended` is set, it may be gone. */
+/* A thread that waits for its call. Once it has ended, it may be gone. */
+enum waiter_state { WAITER_UP, WAITER_ASLEEP, WAITER_ENDED };
 struct channel_waiter {
     struct rpc_reply *reply; /* filled before */
     uint32_t place;          /* see channel_wait.c */
-    atomic_bool ended;
+    atomic_uint state;       /* enum waiter_state */
 };
 
 /* Whom to tell how a call ended: a callback, a thread that waits, or a stream. */
