@@ -77,6 +77,7 @@ struct rpc_channel {
     uint32_t free_first;
     uint32_t streams;                 /* open ones */
     uint32_t blocked;                 /* threads that wait for a call */
+    uint32_t crowd_rest;              /* so many calls more do not wait for each other */
     bool flush_coming;                /* one of them is about to send what they all put */
     atomic_uint bells[CHANNEL_BELLS]; /* see channel_wait.c */
     uint32_t to_ring[CHANNEL_BELLS];  /* the reading thread's own */
