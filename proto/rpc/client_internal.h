@@ -181,7 +181,9 @@ struct rpc_client {
     pthread_cond_t changed;
     struct rpc_timer timer;
     struct fly_rng rng;
-    bool asked; /* the first call has come */
+    struct rpc_job dial_job;
+    bool dial_posted; /* and not done */
+    bool asked;       /* the first call has come */
     bool closed;
     uint32_t ready;          /* targets that are up */
     uint32_t cursor;         /* pick-first: urls up to this one were tried in this round */
@@ -233,8 +235,9 @@ uint64_t client_conns_begun(struct rpc_client *client);
 void client_connect(struct rpc_client *client);
 /* Under the lock: lost, or the server goes away; dials again. */
 void client_conn_retire(struct client_conn *conn);
-/* Under the lock, which it gives up in between. Dials what is due. */
+/* Under the lock: has what is due dialled. */
 void client_dial_due(struct rpc_client *client, int64_t now_ms);
+void client_dial_run(struct rpc_job *job);
 /* When next; INT64_MAX: never. */
 int64_t client_dial_next(const struct rpc_client *client);
 
