@@ -7,6 +7,17 @@
 #include "proto/base/check.h"
 #include "proto/wire/nesting.h"
 
+enum { ARENA_LEAST = 64 * 1024, ARENA_GROWTH = 128 };
+
+/* An honest set grows about tenfold. */
+static size_t arena_size(size_t set_size)
+{
+    size_t most = SCHEMA_ARENA_SIZE;
+
+    return set_size < (most - ARENA_LEAST) / ARENA_GROWTH ? ARENA_LEAST + ARENA_GROWTH * set_size
+                                                          : most;
+}
+
 enum fly_status schema_create(struct schema **out, struct fly_bytes descriptor_set,
                               struct fly_error *error)
 {
@@ -17,9 +28,10 @@ enum fly_status schema_create(struct schema **out, struct fly_bytes descriptor_s
         return fly_error_wrap(error, "the server's descriptors");
     }
     struct schema *s = calloc(1, sizeof *s);
-    void *memory = aligned_alloc(16, SCHEMA_ARENA_SIZE);
+    size_t room = arena_size(descriptor_set.size);
+    void *memory = aligned_alloc(16, room);
     FLY_CHECK(s != NULL && memory != NULL);
-    s->arena = fly_arena_over(memory, SCHEMA_ARENA_SIZE);
+    s->arena = fly_arena_over(memory, room);
     s->error = error;
     ProtobufCAllocator allocator = schema_allocator(s);
     const Google__Protobuf__FileDescriptorSet *set = google__protobuf__file_descriptor_set__unpack(

@@ -125,6 +125,23 @@ static bool is_map_entry(const struct schema_message *m)
            (takes >> m->fields[0].type & 1) != 0;
 }
 
+/* In JSON two fields of one name would be one. */
+static enum fly_status check_json_names(struct schema *s, const struct schema_message *m)
+{
+    const char **names = schema_array(s, m->field_count, sizeof *names);
+
+    if (names == NULL) {
+        return schema_no_room(s);
+    }
+    for (size_t i = 0; i < m->field_count; i++) {
+        names[i] = m->fields[i].json_name;
+    }
+    schema_sort(names, m->field_count, sizeof *names);
+    return schema_check_twice(s, names, m->field_count, sizeof *names) == FLY_OK
+               ? FLY_OK
+               : fly_error_wrap(s->error, "%.120s", m->name);
+}
+
 static enum fly_status make_message(struct schema *s, struct made_message *made)
 {
     struct schema_message *m = &made->message;
@@ -162,7 +179,7 @@ static enum fly_status make_message(struct schema *s, struct made_message *made)
         return fly_error_set(s->error, FLY_INVALID_ARGUMENT,
                              "the server's descriptors: %.120s is no entry of a map", m->name);
     }
-    return FLY_OK;
+    return check_json_names(s, m);
 }
 
 /* The extension (fly.v1.rpc), which protobuf-c does not know and keeps as it came: with its length

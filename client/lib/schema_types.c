@@ -29,7 +29,7 @@ ProtobufCAllocator schema_allocator(struct schema *s)
 enum fly_status schema_no_room(struct schema *s)
 {
     return fly_error_set(s->error, FLY_RESOURCE_EXHAUSTED,
-                         "the server's descriptors take more than %d MiB", SCHEMA_ARENA_SIZE >> 20);
+                         "the server's descriptors take more than %zu KiB", s->arena.size >> 10);
 }
 
 void *schema_array(struct schema *s, size_t count, size_t size)

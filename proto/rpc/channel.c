@@ -105,6 +105,7 @@ static void on_closed(struct rpc_link *link)
     if (tls != NULL) {
         (void)snprintf(words, sizeof words, "TLS: %s", tls);
     }
+    channel_wake_marked(channel); /* of a read that was cut short */
     channel_end_all(channel);
     (void)channel_refuse_text(channel, FLY_UNAVAILABLE, words);
     if (atomic_load(&channel->phase) == CHANNEL_OPEN && channel->config.closed != NULL) {
@@ -129,6 +130,11 @@ static void on_disposed(struct rpc_link *link)
     channel_drop(channel_of(link));
 }
 
+static void on_rested(struct rpc_link *link)
+{
+    channel_wake_marked(channel_of(link));
+}
+
 static const struct rpc_link_events link_events = {
     .preface = on_preface,
     .frame = on_frame,
@@ -137,6 +143,7 @@ static const struct rpc_link_events link_events = {
     .drained = on_drained,
     .credited = on_credited,
     .disposed = on_disposed,
+    .rested = on_rested,
 };
 
 struct transport_config channel_transport_config(const struct rpc_channel *channel)

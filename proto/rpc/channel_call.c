@@ -2,7 +2,6 @@
  * channel_call - how a call starts: its deadline, trace and metadata, its slot and its frame.
  */
 #include <sched.h>
-#include <semaphore.h>
 #include <string.h>
 
 #include "proto/base/check.h"
@@ -186,7 +185,7 @@ enum fly_status channel_start(struct rpc_channel *channel, const struct ending_t
             (void)rpc_timer_arm(&channel->timer, head.deadline_ms);
         }
     }
-    bool crowd = status == FLY_OK && target->blocks && ++channel->blocked >= CROWD;
+    bool crowd = status == FLY_OK && target->waiter != NULL && ++channel->blocked >= CROWD;
     bool follows = crowd && channel->flush_coming;
     channel->flush_coming = channel->flush_coming || crowd;
     rpc_link_unlock(&channel->link);
@@ -207,37 +206,21 @@ enum fly_status rpc_channel_start(struct rpc_channel *channel, const struct rpc_
     return channel_start(channel, &target, request, options, id, NULL);
 }
 
-struct waiter {
-    sem_t ended;
-    struct rpc_reply *reply;
-};
-
-static void wake_waiter(void *user, struct rpc_reply *reply)
-{
-    struct waiter *waiter = user;
-
-    rpc_reply_move(waiter->reply, reply);
-    (void)sem_post(&waiter->ended);
-}
-
 enum fly_status rpc_channel_call(struct rpc_channel *channel, const struct rpc_method *method,
                                  const ProtobufCMessage *request,
                                  const struct rpc_call_options *options, struct rpc_reply *reply)
 {
-    struct waiter waiter = {.reply = reply};
-    struct ending_target target = {
-        .method = method, .done = wake_waiter, .user = &waiter, .blocks = true};
+    struct channel_waiter waiter;
+    struct ending_target target = {.method = method, .waiter = &waiter};
     struct fly_error error;
 
     FLY_CHECK((method->flags & (RPC_STREAM | RPC_CLIENT_STREAM)) == 0);
-    (void)sem_init(&waiter.ended, 0, 0);
+    channel_waiter_init(&waiter, reply);
     enum fly_status status = channel_start(channel, &target, request, options, NULL, &error);
     if (status == FLY_OK) {
-        while (sem_wait(&waiter.ended) != 0) {
-        }
+        channel_wait(channel, &waiter);
     } else {
         reply_set(reply, status, false, error.text, strlen(error.text));
     }
-    (void)sem_destroy(&waiter.ended);
     return reply->status;
 }

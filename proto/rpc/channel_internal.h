@@ -26,19 +26,26 @@
 
 #define SLOT_NONE UINT32_MAX
 
-enum { REPLY_ARENA_MAX = 16 << 20 /* an unpacked reply */ };
+enum { REPLY_ARENA_MAX = 16 << 20 /* an unpacked reply */, CHANNEL_BELLS = 8 };
 
 enum slot_state { SLOT_FREE, SLOT_PENDING, SLOT_ABANDONED };
 
 struct rpc_stream;
 
-/* Whom to tell how a call ended: a callback, or a stream. */
+/* A thread that waits for its call. Once `ended` is set, it may be gone. */
+struct channel_waiter {
+    struct rpc_reply *reply; /* filled before */
+    uint32_t place;          /* see channel_wait.c */
+    atomic_bool ended;
+};
+
+/* Whom to tell how a call ended: a callback, a thread that waits, or a stream. */
 struct ending_target {
     const struct rpc_method *method;
     rpc_done *done;
     void *user;
+    struct channel_waiter *waiter;
     struct rpc_stream *stream; /* referred to */
-    bool blocks;               /* a thread waits for it: see channel_call.c */
 };
 
 struct call_slot {
@@ -67,9 +74,12 @@ struct rpc_channel {
     uint32_t calls_max;         /* ours, then the smaller of both sides' */
     uint32_t slots_used;        /* those behind have never been: nobody looks at them */
     uint32_t free_first;
-    uint32_t streams;  /* open ones */
-    uint32_t blocked;  /* threads that wait for a call */
-    bool flush_coming; /* one of them is about to send what they all put */
+    uint32_t streams;                 /* open ones */
+    uint32_t blocked;                 /* threads that wait for a call */
+    bool flush_coming;                /* one of them is about to send what they all put */
+    atomic_uint bells[CHANNEL_BELLS]; /* see channel_wait.c */
+    uint32_t to_ring[CHANNEL_BELLS];  /* the reading thread's own */
+    bool ring_owed;
     bool closed;
     bool closing; /* by its owner */
     bool going_away;
@@ -155,6 +165,15 @@ void channel_end_call(struct rpc_channel *channel, uint32_t id, enum fly_status 
 void channel_on_timer(void *channel);
 /* Wakes streams that were refused: credit of the connection, or room to write, has come. */
 void channel_wake_senders(struct rpc_channel *channel);
+
+/* channel_wait.c */
+/* For the calling thread, which then waits until its call has ended. */
+void channel_waiter_init(struct channel_waiter *waiter, struct rpc_reply *reply);
+void channel_wait(struct rpc_channel *channel, struct channel_waiter *waiter);
+void channel_wake(struct rpc_channel *channel, struct channel_waiter *waiter);
+/* On the thread that reads: marks it, to be woken with the others of this read. */
+void channel_wake_later(struct rpc_channel *channel, struct channel_waiter *waiter);
+void channel_wake_marked(struct rpc_channel *channel);
 
 /* stream.c. What waits for a stream is woken in two steps: found out under the connection's lock,
  * which also takes a reference; done after it. */

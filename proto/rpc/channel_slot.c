@@ -84,11 +84,17 @@ static struct ended_call slot_let_go(struct rpc_channel *channel, struct call_sl
     }
     slot->head = NULL;
     slot->head_size = 0;
-    channel->blocked -= call.target.blocks ? 1 : 0;
+    channel->blocked -= call.target.waiter != NULL ? 1 : 0;
     return call;
 }
 
-/* Not under the lock; `body` is END's. */
+static void add_head(const struct ended_call *call, struct rpc_reply *reply)
+{
+    reply->head = call->head;
+    reply->head_memory = (void *)(uintptr_t)call->head.data;
+}
+
+/* Not under the lock; not of a thread that waits. `body` is END's. */
 static void tell(const struct ended_call *call, struct rpc_reply *reply, struct fly_bytes body)
 {
     const struct ending_target *target = &call->target;
@@ -97,20 +103,43 @@ static void tell(const struct ended_call *call, struct rpc_reply *reply, struct 
         stream_end(target->stream, reply, body);
         stream_drop(target->stream);
     } else {
-        reply->head = call->head;
-        reply->head_memory = (void *)(uintptr_t)call->head.data;
+        add_head(call, reply);
         target->done(target->user, reply);
     }
     rpc_reply_fini(reply);
 }
 
-static void tell_status(const struct ended_call *call, enum fly_status status, bool sent,
-                        const char *text)
+static void tell_status(struct rpc_channel *channel, const struct ended_call *call,
+                        enum fly_status status, bool sent, const char *text)
 {
+    struct channel_waiter *waiter = call->target.waiter;
     struct rpc_reply reply;
 
+    if (waiter != NULL) {
+        reply_set(waiter->reply, status, sent, text, strlen(text));
+        add_head(call, waiter->reply);
+        channel_wake(channel, waiter);
+        return;
+    }
     reply_set(&reply, status, sent, text, strlen(text));
     tell(call, &reply, nothing);
+}
+
+/* On the thread that reads. */
+static void tell_end(struct rpc_channel *channel, const struct ended_call *call,
+                     const struct frame *frame)
+{
+    const struct ending_target *target = &call->target;
+    struct rpc_reply reply;
+
+    if (target->waiter != NULL) {
+        reply_from_end(target->waiter->reply, target->method, frame);
+        add_head(call, target->waiter->reply);
+        channel_wake_later(channel, target->waiter);
+        return;
+    }
+    reply_from_end(&reply, target->stream != NULL ? NULL : target->method, frame);
+    tell(call, &reply, frame->body);
 }
 
 /* Whether its request is still here; then it is made void and the slot is free. */
@@ -152,7 +181,7 @@ void channel_end_call(struct rpc_channel *channel, uint32_t id, enum fly_status 
     bool sent = slot_abandon(channel, slot);
     rpc_link_unlock(&channel->link);
     transport_flush(channel->link.transport);
-    tell_status(&call, status, sent, text);
+    tell_status(channel, &call, status, sent, text);
 }
 
 void rpc_channel_cancel(struct rpc_channel *channel, uint32_t id)
@@ -181,7 +210,7 @@ void channel_end_all(struct rpc_channel *channel)
             continue;
         }
         rpc_link_unlock(&channel->link);
-        tell_status(&call, ours ? FLY_CANCELLED : FLY_UNAVAILABLE, sent,
+        tell_status(channel, &call, ours ? FLY_CANCELLED : FLY_UNAVAILABLE, sent,
                     ours ? "the channel was closed" : "the connection was lost");
         rpc_link_lock(&channel->link);
     }
@@ -207,7 +236,7 @@ static int64_t expire_calls(struct rpc_channel *channel, int64_t now_ms)
         struct ended_call call = slot_let_go(channel, slot);
         bool sent = slot_abandon(channel, slot);
         rpc_link_unlock(&channel->link);
-        tell_status(&call, FLY_DEADLINE_EXCEEDED, sent, "the deadline passed");
+        tell_status(channel, &call, FLY_DEADLINE_EXCEEDED, sent, "the deadline passed");
         rpc_link_lock(&channel->link);
     }
     return next_ms;
@@ -261,10 +290,7 @@ bool channel_on_end(struct rpc_channel *channel, const struct frame *frame)
     }
     rpc_link_unlock(&channel->link);
     if (wanted) {
-        struct rpc_reply reply;
-        bool stream = call.target.stream != NULL;
-        reply_from_end(&reply, stream ? NULL : call.target.method, frame);
-        tell(&call, &reply, frame->body);
+        tell_end(channel, &call, frame);
     }
     return slot != NULL; /* an END for nobody: the server has lost count */
 }
@@ -386,7 +412,7 @@ void channel_on_goaway(struct rpc_channel *channel, const struct frame *frame)
             slot->state = SLOT_ABANDONED; /* until the server's END, or that of the connection */
         }
         rpc_link_unlock(&channel->link);
-        tell_status(&call, FLY_UNAVAILABLE, false, "the server is going away");
+        tell_status(channel, &call, FLY_UNAVAILABLE, false, "the server is going away");
         rpc_link_lock(&channel->link);
     }
     rpc_link_unlock(&channel->link);

@@ -123,6 +123,9 @@ static size_t on_bytes(void *user, const uint8_t *data, size_t size, size_t *wan
         if (step == FRAME_SHORT) {
             *wanted = used;
             note_began(link, taken, size);
+            if (link->events->rested != NULL) {
+                link->events->rested(link);
+            }
             return taken;
         }
         if (step == FRAME_READY) {

@@ -31,6 +31,8 @@ struct rpc_link_events {
      * lock. */
     void (*credited)(struct rpc_link *link);
     void (*disposed)(struct rpc_link *link);
+    /* May be NULL: all whole frames of one read were handled. */
+    void (*rested)(struct rpc_link *link);
 };
 
 struct rpc_link {

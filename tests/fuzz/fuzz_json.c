@@ -65,23 +65,39 @@ static void check_print(const json_t *json)
     free(text);
 }
 
-/* Once through JSON, bytes are in their one form. */
-static void check_round(const struct schema_message *type, struct fly_bytes one)
+/* Bytes through JSON into bytes again; false when there are too many values. */
+static bool round_of(const struct schema_message *type, struct fly_bytes in, uint8_t **out,
+                     size_t *size)
 {
     struct fly_error error;
-    json_t *back = NULL;
-    uint8_t *bytes = NULL;
-    size_t size = 0;
+    json_t *json = NULL;
 
-    if (transcode_decode(type, one, &back, &error) != FLY_OK) {
+    if (transcode_decode(type, in, &json, &error) != FLY_OK) {
         FLY_CHECK(error.status == FLY_RESOURCE_EXHAUSTED);
-        return;
+        return false;
     }
-    check_print(back);
-    FLY_CHECK(transcode_encode(type, back, &bytes, &size, &error) == FLY_OK);
-    FLY_CHECK(size == one.size && (size == 0 || memcmp(bytes, one.data, size) == 0));
-    free(bytes);
-    json_decref(back);
+    check_print(json);
+    FLY_CHECK(transcode_encode(type, json, out, size, &error) == FLY_OK);
+    json_decref(json);
+    return true;
+}
+
+/* Once through JSON, bytes are in their one form. Not at once: a map's key may be written in
+ * several ways ("0", "00"), of which the last one counts. */
+static void check_rounds(const struct schema_message *type, struct fly_bytes bytes)
+{
+    uint8_t *first = NULL;
+    uint8_t *second = NULL;
+    size_t first_size = 0;
+    size_t second_size = 0;
+
+    if (round_of(type, bytes, &first, &first_size)) {
+        FLY_CHECK(round_of(type, (struct fly_bytes){first, first_size}, &second, &second_size));
+        FLY_CHECK(second_size == first_size &&
+                  (first_size == 0 || memcmp(first, second, first_size) == 0));
+    }
+    free(first);
+    free(second);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -105,7 +121,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     free(exact);
     if (json != NULL && transcode_encode(type, json, &bytes, &bytes_size, &error) == FLY_OK) {
-        check_round(type, (struct fly_bytes){bytes, bytes_size});
+        check_rounds(type, (struct fly_bytes){bytes, bytes_size});
     }
     free(bytes);
     json_decref(json);

@@ -48,6 +48,7 @@ struct fixture {
     unsigned peers_gone;
     unsigned cancels;
     unsigned writables;
+    bool finish_cancelled; /* parked calls whose caller gave up end by themselves */
 };
 
 #define UNUSED_OK __attribute__((unused))
@@ -104,6 +105,18 @@ static void fixture_on_cancel(void *user, struct rpc_call *call)
     struct fixture *f = user;
 
     assert_true(rpc_call_cancelled(call));
+    (void)pthread_mutex_lock(&f->lock);
+    bool finish = false;
+    for (size_t i = 0; i < f->parked_count && f->finish_cancelled && !finish; i++) {
+        finish = f->parked[i] == call;
+        if (finish) {
+            f->parked[i] = f->parked[--f->parked_count];
+        }
+    }
+    (void)pthread_mutex_unlock(&f->lock);
+    if (finish) {
+        rpc_call_fail(call, FLY_CANCELLED, "given up", (struct fly_bytes){0});
+    }
     fixture_note(f, &f->cancels);
 }
 

@@ -111,8 +111,8 @@ static void read_text(const char *text)
                 (void)snprintf(key, sizeof key, "<%s>", name);
                 assert_null(strstr(seen, key));
                 assert_true(strlen(seen) + strlen(key) < sizeof seen);
-                (void)strncat(seen, key, sizeof seen - strlen(seen) - 1);
-                (void)strcpy(family, name);
+                memcpy(seen + strlen(seen), key, strlen(key) + 1);
+                (void)snprintf(family, sizeof family, "%s", name);
             } else {
                 assert_string_equal(kind, "TYPE");
                 assert_string_equal(name, family);

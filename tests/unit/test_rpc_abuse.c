@@ -19,11 +19,11 @@ static void test_garbage(void **state)
         {"wrong after the first byte", "\x89x", 2},
         {"another version",
          "\x89"
-         "FLYRPC\n\x09\0\0\0\0\0\x10\0\0\0\0\0\0\0\1\0nonce of 16 byte",
+         "FLYRPC\n\x09\0\0\0\0\0\x10\0\0\0\0\0\0\0\1\0\0\0\1\0nonce of 16 byte",
          FRAME_PREFACE_SIZE},
         {"limits of nothing",
          "\x89"
-         "FLYRPC\n\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\1\0nonce of 16 byte",
+         "FLYRPC\n\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\1\0nonce of 16 byte",
          FRAME_PREFACE_SIZE},
     };
     struct fixture f;

@@ -267,8 +267,8 @@ static void test_rule_words(void **state)
     rule.slow_reader = FLY__V1__SLOW_READER__DROP_OLDEST;
     rule.open = rule.inline_ = true;
     check_print(show_method, &method,
-                "// anybody may call it; answered at once, never waits; hedged: up to 3\n"
-                "// attempts, one each 20 ms; a slow reader loses the oldest messages\n"
+                "// anybody may call it; answered at once, never waits; hedged: up to 3 attempts,\n"
+                "// one each 20 ms; a slow reader loses the oldest messages\n"
                 "rpc t.Things/Get(t.Leaf) returns (t.Leaf);\n");
 }
 
@@ -382,6 +382,18 @@ static void spoil_field_twice(struct hostile *h)
     h->type.n_field = 2;
 }
 
+static void spoil_json_name(struct hostile *h)
+{
+    static Field other;
+
+    other = h->field;
+    other.number = 2;
+    other.name = (char *)(uintptr_t) "g";
+    other.json_name = (char *)(uintptr_t) "f";
+    h->fields[1] = &other;
+    h->type.n_field = 2;
+}
+
 static void spoil_to_itself(struct hostile *h)
 {
     h->field.type = GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_MESSAGE;
@@ -409,6 +421,8 @@ static void test_hostile(void **state)
         {"no type", spoil_no_reference, FLY_INVALID_ARGUMENT, "does not say of which type"},
         {"a oneof that is not there", spoil_oneof, FLY_INVALID_ARGUMENT, "oneof that is not there"},
         {"a type twice", spoil_twice, FLY_INVALID_ARGUMENT, "have p.T twice"},
+        {"two fields of one name in JSON", spoil_json_name, FLY_INVALID_ARGUMENT,
+         "p.T: the server's descriptors have f twice"},
         {"a field twice", spoil_field_twice, FLY_INVALID_ARGUMENT, "p.T has field 1 twice"},
     };
 
