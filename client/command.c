@@ -100,7 +100,7 @@ void command_put_json_lines(json_t *array)
     }
     (void)fputs("[", stdout);
     for (size_t i = 0; i < json_array_size(array); i++) {
-        char *text = json_dumps(json_array_get(array, i), JSON_FORM);
+        char *text = json_dumps(json_array_get(array, i), JSON_FORM | JSON_ENCODE_ANY);
         if (text == NULL) {
             no_memory();
         }

@@ -29,7 +29,11 @@ int rpc_fail(struct command *command, struct failure *failure)
     const char *name = fly_status_name(failure->status);
     const char *reason = failure->reason != 0 ? reason_name(failure->reason) : "";
 
-    /* not where there is no connection: that has words of its own */
+    /* not where there is no connection: that has words of its own; in JSON the name has its place
+     */
+    if (command->json) {
+        return command_fail(command, failure);
+    }
     if (failure->connected || failure->status != FLY_UNAVAILABLE) {
         (void)snprintf(text, sizeof text, "%s%s%s%s%s%.900s", name, reason[0] != '\0' ? " (" : "",
                        reason, reason[0] != '\0' ? ")" : "",

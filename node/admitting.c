@@ -134,7 +134,8 @@ static void begin(struct admitting *a, struct rpc_call *call)
 }
 
 /* Anybody may call: that must not fill a disk. */
-static void log_refused(struct admitting *a, const struct fly_error *error)
+static void log_refused(struct admitting *a, const struct fly_error *error,
+                        const struct rpc_call *call)
 {
     int64_t now_ms = now().boot_ms;
 
@@ -143,8 +144,9 @@ static void log_refused(struct admitting *a, const struct fly_error *error)
         return;
     }
     a->refusal_log_ms = now_ms + REFUSAL_LOG_MS;
-    fly_log_warn("join.refused", F_STR("error", error->text),
-                 F_U64("unlogged", a->refusals_unlogged));
+    const struct fly_field fields[] = {F_STR("error", error->text),
+                                       F_U64("unlogged", a->refusals_unlogged)};
+    call_log(FLY_LOG_WARN, "join.refused", fields, FLY_ARRAY_COUNT(fields), call);
     a->refusals_unlogged = 0;
 }
 
@@ -163,11 +165,12 @@ static void admit(struct admitting *a, struct rpc_call *call)
         node_id_format(&answer->credential.id, id);
         node_roles_format(answer->credential.roles, ',', roles);
         slice_format(answer->credential.slice_tag, slice);
-        fly_log_info("join.admitted", F_STR("node", answer->credential.name), F_STR("id", id),
-                     F_STR("roles", roles), F_STR("slice", slice));
+        const struct fly_field fields[] = {F_STR("node", answer->credential.name), F_STR("id", id),
+                                           F_STR("roles", roles), F_STR("slice", slice)};
+        call_log(FLY_LOG_INFO, "join.admitted", fields, FLY_ARRAY_COUNT(fields), call);
         rpc_call_reply(call, &answer->message.base);
     } else {
-        log_refused(a, &error);
+        log_refused(a, &error, call);
         refuse(call, &error);
     }
     free(answer);

@@ -6,12 +6,28 @@
 #include <string.h>
 
 #include "proto/base/check.h"
+#include "proto/wire/trace.h"
 
 enum { DETAIL_MAX = 16 * 1024 };
 
 void slice_format(uint32_t tag, char out[static SLICE_TEXT_SIZE])
 {
     (void)snprintf(out, SLICE_TEXT_SIZE, "%06x", tag & 0xffffff);
+}
+
+void call_log(enum fly_log_level level, const char *event, const struct fly_field *fields,
+              size_t count, const struct rpc_call *call)
+{
+    struct fly_field all[CALL_FIELDS_MAX + 1];
+    char trace[TRACE_ID_TEXT_SIZE];
+
+    FLY_CHECK(count <= CALL_FIELDS_MAX);
+    memcpy(all, fields, count * sizeof *all);
+    if (call != NULL && frame_trace_present(rpc_call_trace(call))) {
+        trace_id_format(rpc_call_trace(call), trace);
+        all[count++] = F_STR("trace", trace);
+    }
+    fly_log_write(level, event, all, count);
 }
 
 void vm_message_fill(struct vm_message *m, const struct vm *vm)

@@ -12,6 +12,7 @@
 
 #include "fly/v1/common.pb-c.h"
 #include "node/catalog/catalog.h"
+#include "proto/base/log.h"
 #include "proto/rpc/server.h"
 #include "proto/wire/event.h"
 #include "proto/wire/placement.h"
@@ -52,6 +53,11 @@ struct refusal {
     char leader[33];                /* NOT_LEADER: who does lead; empty: not known */
 };
 
+/* Writes a line about a call (NULL: about none) into the log, with the trace that it belongs to, if
+ * any. At most CALL_FIELDS_MAX fields. */
+enum { CALL_FIELDS_MAX = 8 };
+void call_log(enum fly_log_level level, const char *event, const struct fly_field *fields,
+              size_t count, const struct rpc_call *call);
 /* Copies *vm into the message. */
 void vm_message_fill(struct vm_message *m, const struct vm *vm);
 void event_message_fill(struct event_message_pb *m, const struct event *event);

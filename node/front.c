@@ -289,6 +289,9 @@ static void accept_hello(struct front *f, struct rpc_hello *hello, struct peer *
         reply.n_tags /= 2; /* hints: half of them will do */
     }
     size_t size = fly__v1__hello_reply__pack(&reply, packed);
+    if (peer != NULL) {
+        rpc_hello_set_tenant(hello, peer_tenant(peer));
+    }
     rpc_hello_accept(hello, (struct fly_bytes){.data = packed, .size = size}, peer);
 }
 
@@ -392,7 +395,7 @@ void front_destroy_begin(struct front *f, struct rpc_call *call, uint64_t vm, st
         return;
     }
     (void)fly_copy_string(destroy.subject, sizeof destroy.subject, front_user(call)->subject);
-    if (!router_call(f->router, vmid_tag(vm), &destroy, front_token(call), now)) {
+    if (!router_call(f->router, vmid_tag(vm), &destroy, front_token(call), call, now)) {
         refuse_unreached(direct_give(f, destroy.ticket));
     }
 }
@@ -405,7 +408,7 @@ static void release_key(struct front *f, const struct owner_answer *a, struct ow
 
     if (release_after_destroy(a, f->config.root_tag, &release)) {
         release.call.ticket = TICKET_QUIET;
-        (void)router_call(f->router, release.to, &release.call, NULL, now);
+        (void)router_call(f->router, release.to, &release.call, NULL, NULL, now);
     }
 }
 

@@ -204,7 +204,8 @@ static void launch_run(struct front *f, struct launch_slot *slot, struct owner_n
     struct launch_call out;
 
     while (launch_next_call(&slot->launch, &out)) {
-        bool sent = router_call(f->router, out.to, &out.call, front_token(slot->call), now);
+        bool sent =
+            router_call(f->router, out.to, &out.call, front_token(slot->call), slot->call, now);
         if (!sent && !out.off_path && slot->call != NULL) {
             launch_not_sent(&slot->launch, out.call.ticket, now.boot_ms);
         }

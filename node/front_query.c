@@ -178,7 +178,7 @@ static void asked(void *user, uint64_t context, struct rpc_reply *reply)
                 vmid_tag(q->vms[q->count].id) == tag) {
                 q->count++;
             } else {
-                fly_log_warn("list.refused", F_U64("slice_tag", tag));
+                call_log(FLY_LOG_WARN, "list.refused", &F_U64("slice_tag", tag), 1, q->call);
             }
         }
         /* a page that has no more than its place would end the whole list */
@@ -205,9 +205,9 @@ static bool ask_away(struct front *f, struct query *q, uint32_t tag, struct owne
 {
     const struct gossip_member *owner = directory_owner(f->config.directory, tag);
     Fly__V1__SliceListRequest request = FLY__V1__SLICE_LIST_REQUEST__INIT;
-    int64_t left_ms = time_left(q, now);
+    const struct rpc_call_options options = {.timeout_ms = time_left(q, now), .parent = q->call};
 
-    if (f->config.links == NULL || owner == NULL || owner->self || left_ms <= 0) {
+    if (f->config.links == NULL || owner == NULL || owner->self || options.timeout_ms <= 0) {
         return false;
     }
     request.slice = tag;
@@ -219,7 +219,7 @@ static bool ask_away(struct front *f, struct query *q, uint32_t tag, struct owne
     request.limit = q->limit - q->count;
     request.any_state = q->what.any_state;
     return links_call(f->config.links, &owner->credential.id, &rpc_slice_list, &request.base,
-                      left_ms, now.boot_ms, asked, f, q->id) == FLY_OK;
+                      &options, now.boot_ms, asked, f, q->id) == FLY_OK;
 }
 
 static void query_run(struct front *f, struct query *q, struct owner_now now)

@@ -25,7 +25,7 @@ static void move_calls(struct front *f, struct owner_now now)
             const struct owner_answer lost = {
                 .ticket = out.call.ticket, .kind = out.call.kind, .code = OWNER_KEY_EXPIRED};
             sweep_receive(&f->sweep, &lost, now.boot_ms);
-        } else if (!router_call(f->router, out.to, &out.call, NULL, now)) {
+        } else if (!router_call(f->router, out.to, &out.call, NULL, NULL, now)) {
             sweep_not_sent(&f->sweep, out.call.ticket, now.boot_ms);
         }
     }

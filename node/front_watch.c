@@ -300,10 +300,11 @@ static void ask(struct front *f, const struct watcher *w, struct watch_slice *ws
 {
     const struct gossip_member *owner = directory_owner(f->config.directory, ws->tag);
     uint64_t context = w->id << QUESTION_BITS | (uint64_t)(ws - w->slices);
+    const struct rpc_call_options options = {.timeout_ms = WATCH_CALL_MS, .parent = w->call};
 
     ws->asking = f->config.links != NULL && owner != NULL && !owner->self &&
                  owner->meta.serving && /* else what it says may be of an old copy */
-                 links_call(f->config.links, &owner->credential.id, method, request, WATCH_CALL_MS,
+                 links_call(f->config.links, &owner->credential.id, method, request, &options,
                             now_ms, done, f, context) == FLY_OK;
     if (!ws->asking) {
         ws->ask_ms = now_ms + WATCH_PAUSE_MS;

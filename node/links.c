@@ -346,10 +346,9 @@ void links_update(struct links *l, const struct directory *d)
 
 enum fly_status links_call(struct links *l, const struct node_id *id,
                            const struct rpc_method *method, const ProtobufCMessage *request,
-                           int64_t timeout_ms, int64_t now_ms, links_done *done, void *user,
-                           uint64_t context)
+                           const struct rpc_call_options *options, int64_t now_ms, links_done *done,
+                           void *user, uint64_t context)
 {
-    const struct rpc_call_options options = {.timeout_ms = timeout_ms};
     struct link *k = link_find(l, id);
 
     if (k == NULL || l->closing) {
@@ -369,7 +368,7 @@ enum fly_status links_call(struct links *l, const struct node_id *id,
     c->user = user;
     c->context = context;
     enum fly_status status =
-        rpc_channel_start(k->attempt->channel, method, request, &options, replied, c, NULL);
+        rpc_channel_start(k->attempt->channel, method, request, options, replied, c, NULL);
     if (status != FLY_OK) {
         free(c);
         return status;

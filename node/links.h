@@ -48,12 +48,12 @@ void links_destroy(struct links *l);
 void links_update(struct links *l, const struct directory *d);
 /* Opens a link if there is none, so that it is there when it is needed. */
 void links_want(struct links *l, const struct node_id *id, int64_t now_ms);
-/* FLY_OK: `done` will run once. UNAVAILABLE: not connected now; RESOURCE_EXHAUSTED: too many calls:
- * nothing left this process. */
+/* FLY_OK: `done` will run once. UNAVAILABLE: not connected now; RESOURCE_EXHAUSTED: too many calls;
+ * DEADLINE_EXCEEDED: its parent's (options->parent) has passed: nothing left this process. */
 enum fly_status links_call(struct links *l, const struct node_id *id,
                            const struct rpc_method *method, const ProtobufCMessage *request,
-                           int64_t timeout_ms, int64_t now_ms, links_done *done, void *user,
-                           uint64_t context);
+                           const struct rpc_call_options *options, int64_t now_ms, links_done *done,
+                           void *user, uint64_t context);
 /* Whether the token was shown on the link as it stands now; marks it as shown. */
 bool links_presented(struct links *l, const struct node_id *id,
                      const uint8_t hash[static TOKEN_HASH_SIZE]);

@@ -152,8 +152,11 @@ static void step_phase(struct node *n, struct owner_now now)
     if (n->phase == DRAINING && (front_idle(n->front) || now.boot_ms >= n->drain_until_ms)) {
         begin_close(n);
     }
-    atomic_store(&n->serving,
-                 n->phase == SERVING && (n->tag == 0 || (may_speak && host_serving(n->host))));
+    bool serves = n->phase == SERVING && (n->tag == 0 || (may_speak && host_serving(n->host)));
+    atomic_store(&n->serving, serves);
+    if (n->phase < DRAINING) {
+        node_builtin_health(n, serves);
+    }
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -368,6 +371,7 @@ static void begin_drain(struct node *n)
     n->phase = DRAINING;
     n->drain_until_ms = fly_clock_boot_ms() + DRAIN_MS;
     atomic_store(&n->serving, false);
+    node_builtin_shutdown(n);
     node_tell(n);
     if (n->server != NULL) {
         rpc_server_drain(n->server);
@@ -463,6 +467,7 @@ static void drop_loss_word(struct node *n)
 
 static void node_free(struct node *n)
 {
+    node_builtin_fini(n);
     drop_loss_word(n);
     node_forget_fini(n);
     front_destroy(n->front);

@@ -95,7 +95,8 @@ void node_forget_abandon(struct node *n)
 /* --- a word --- */
 
 /* False: no room for it. */
-static bool take(struct node *n, const struct forget_word *word, const uint8_t *bytes, size_t size)
+static bool take(struct node *n, const struct forget_word *word, const uint8_t *bytes, size_t size,
+                 const struct rpc_call *call)
 {
     char slice[SLICE_TEXT_SIZE];
 
@@ -106,7 +107,8 @@ static bool take(struct node *n, const struct forget_word *word, const uint8_t *
         return false;
     }
     slice_format(word->tag, slice);
-    fly_log_warn("slice.forgotten", F_STR("slice", slice), F_STR("by", word->by.name));
+    const struct fly_field fields[] = {F_STR("slice", slice), F_STR("by", word->by.name)};
+    call_log(FLY_LOG_WARN, "slice.forgotten", fields, FLY_ARRAY_COUNT(fields), call);
     streams_forget(n->streams, word->tag);
     node_standing_forgotten(n, word->by.name);
     n->look_ms = 0; /* others hear of it now */
@@ -125,7 +127,7 @@ void node_forget_word(struct node *n, struct rpc_call *call)
                              n->identity.record.id, n->identity.record.ca, fly_clock_wall_ms(),
                              &word, &error) != FLY_OK) {
         refuse(call, error.status, error.text, "");
-    } else if (!take(n, &word, q->word.data, q->word.len)) {
+    } else if (!take(n, &word, q->word.data, q->word.len, call)) {
         refuse(call, FLY_RESOURCE_EXHAUSTED, "this node can keep no more lost slices", "");
     } else {
         wait_for_disk(n, call, false);
@@ -179,7 +181,7 @@ void node_forget_admin(struct node *n, struct rpc_call *call)
     const struct forget_word word = {.tag = tag, .by = n->identity.credential};
     size_t size = forget_sign(&n->identity.credential, &n->identity.keys, n->identity.record.id,
                               tag, fly_clock_wall_ms(), bytes);
-    if (take(n, &word, bytes, size)) {
+    if (take(n, &word, bytes, size, call)) {
         wait_for_disk(n, call, true);
     } else {
         refuse(call, FLY_RESOURCE_EXHAUSTED, "this node can keep no more lost slices", "");
@@ -244,7 +246,8 @@ static void push(struct node *n, const struct gossip_member *to, int64_t now_ms)
         q.word = (ProtobufCBinaryData){.len = w->size, .data = (uint8_t *)w->bytes};
         uint64_t context = (uint64_t)(m - n->forget.members) << 32 | i;
         /* not connected now: the link opens, the next look tries again */
-        m->asking = links_call(n->links, &m->id, &rpc_slice_forget, &q.base, FORGET_CALL_MS, now_ms,
+        m->asking = links_call(n->links, &m->id, &rpc_slice_forget, &q.base,
+                               &(struct rpc_call_options){.timeout_ms = FORGET_CALL_MS}, now_ms,
                                pushed, n, context) == FLY_OK;
         return;
     }

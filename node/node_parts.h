@@ -1,7 +1,8 @@
 /*
  * node_parts - the insides of a node: node.c (the loop and its phases), node_post.c (nng's
- * threads), node_open.c (what is made before the loop runs), node_cluster.c (other nodes) and
- * node_standing.c (whether the slice here may speak).
+ * threads), node_open.c (what is made before the loop runs), node_cluster.c (other nodes)
+ * node_standing.c (whether the slice here may speak) and node_builtin.c (what the RPC layer
+ * answers).
  */
 #ifndef FLY_NODE_NODE_PARTS_H
 #define FLY_NODE_NODE_PARTS_H
@@ -27,6 +28,7 @@
 #include "node/slice/standing.h"
 #include "node/streams.h"
 #include "proto/feed/feed.h"
+#include "proto/rpc/builtin.h"
 #include "proto/wire/flush.h"
 
 enum {
@@ -39,6 +41,9 @@ enum {
     CONTROL_LANE_MAX =
         4 * (START_LANE_MAX + CONNECTIONS_MAX) + 2 * (LINK_CALLS_MAX + 4 * LINKS_MAX),
     STREAM_LANE_MAX = 4096,
+    TENANT_CALLS_MAX = START_LANE_MAX / 2, /* nobody alone fills the lane that sheds */
+    BUILTIN_QUEUE_MAX = 256,
+    METHODS_MAX = 64,
     TAKE_MAX = 256, /* letters of one lane in one turn */
     DRAIN_MS = 2000,
     TRIM_MS = 5000,
@@ -54,6 +59,18 @@ enum {
 
 /* CLOSING: the host closes. CLOSED: connections let go. GONE: handles close, the loop ends. */
 enum phase { STARTING, SERVING, DRAINING, CLOSING, CLOSED, GONE };
+
+enum { NODE_SERVICES = 3, NODE_DESCRIBED_MAX = 8 };
+
+/* What the RPC layer answers by itself, on threads of its own (node_builtin.c). */
+struct node_builtin {
+    struct rpc_health_board *board;
+    struct rpc_reflection *reflection;
+    struct rpc_service services[NODE_SERVICES];       /* health, reflection, metrics */
+    struct rpc_service described[NODE_DESCRIBED_MAX]; /* all that reflection tells of */
+    size_t described_count;
+    bool serving; /* what the board was told */
+};
 
 struct node {
     const struct node_config *config;
@@ -75,6 +92,8 @@ struct node {
     struct reconcile reconcile;
     bool inventory_applied;
     struct rpc_server *server;
+    struct node_builtin builtin;
+    const struct rpc_method *methods[METHODS_MAX]; /* those that the loop answers */
     enum phase phase;
     int64_t trim_ms; /* when the heap is looked at again */
     uint64_t trim_accepted;
@@ -147,6 +166,15 @@ void node_cluster_turn(struct node *n, struct owner_now now);
 int64_t node_cluster_deadline(const struct node *n);
 /* Says good-bye and stops their threads; waits for them. */
 void node_cluster_stop(struct node *n);
+
+/* node_builtin.c. Once, before the server listens; `fini` after it was destroyed. */
+enum fly_status node_builtin_make(struct node *n, struct fly_error *error);
+void node_builtin_fini(struct node *n);
+bool node_builtin_answers(const struct node *n, const struct rpc_method *method);
+/* Tells those who watch whether it serves. */
+void node_builtin_health(struct node *n, bool serving);
+/* Never again: it drains. */
+void node_builtin_shutdown(struct node *n);
 
 /* node_admin.c. False: not one of its methods. */
 bool node_admin(struct node *n, struct rpc_call *call, struct owner_now now);

@@ -1,33 +1,16 @@
 /*
- * node_post - what nng's threads do for a node: answer what is INLINE, post the rest, return
- * (DESIGN 8). Nothing here may wait or look at anything that belongs to the loop.
+ * node_post - what nng's threads do for a node: post and return (DESIGN 8). Nothing here may wait
+ * or look at anything that belongs to the loop. Health, reflection and metrics never get to the
+ * loop: the RPC layer answers them (node_builtin.c).
  */
 #include <stdio.h>
 #include <string.h>
 
-#include "fly/v1/health.pb-c.h"
 #include "node/answer.h"
 #include "node/node_parts.h"
+#include "node/peer.h"
+#include "proto/base/clock.h"
 #include "proto/rpc/server.h"
-
-static void answer_inline(struct node *n, struct rpc_call *call)
-{
-    if (rpc_call_method(call) == &rpc_health_echo) {
-        rpc_call_reply(call, rpc_call_request(call));
-        return;
-    }
-    const Fly__V1__HealthCheckRequest *q =
-        (const Fly__V1__HealthCheckRequest *)rpc_call_request(call);
-    Fly__V1__HealthCheckResponse reply = FLY__V1__HEALTH_CHECK_RESPONSE__INIT;
-    if (q->service[0] != '\0' && strcmp(q->service, "fly.v1.Edge") != 0) {
-        rpc_call_fail(call, FLY_NOT_FOUND, "no such service", (struct fly_bytes){.size = 0});
-        return;
-    }
-    reply.status = atomic_load(&n->serving)
-                       ? FLY__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING
-                       : FLY__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING;
-    rpc_call_reply(call, &reply.base);
-}
 
 static void shed(struct rpc_call *call)
 {
@@ -44,10 +27,6 @@ static void on_call(void *user, struct rpc_call *call)
     struct node *n = user;
     unsigned flags = rpc_call_method(call)->flags;
 
-    if ((flags & RPC_INLINE) != 0) {
-        answer_inline(n, call);
-        return;
-    }
     enum mail_lane lane = (flags & RPC_FINISH) != 0 ? MAIL_FINISH : MAIL_START;
     if (!mailbox_post(&n->mailbox, lane, MAIL_CALL, call)) {
         shed(call);
@@ -103,6 +82,31 @@ static void url_of(const struct node *n, char out[static CONFIG_TEXT_SIZE])
                    address);
 }
 
+/* Who may call what the RPC layer answers; the loop asks for the rest (front_admits). */
+static enum fly_status on_allow(void *user, const struct rpc_call *call, struct fly_error *error)
+{
+    struct gate_refusal why;
+    enum fly_status status =
+        peer_may_builtin(rpc_call_peer(call), rpc_call_method(call), fly_clock_wall_ms(), &why);
+
+    (void)user;
+    *error = why.error;
+    return status;
+}
+
+/* All methods of ours but those of services that the RPC layer answers. */
+static size_t own_methods(const struct node *n, const struct rpc_method **out)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < rpc_method_count; i++) {
+        if (!node_builtin_answers(n, rpc_methods[i])) {
+            out[count++] = rpc_methods[i];
+        }
+    }
+    return count;
+}
+
 enum fly_status node_listen(struct node *n, struct fly_error *error)
 {
     char url[CONFIG_TEXT_SIZE];
@@ -110,13 +114,24 @@ enum fly_status node_listen(struct node *n, struct fly_error *error)
     const struct rpc_tls tls = {.ca_pem = n->identity.tls.ca,
                                 .cert_pem = n->identity.tls.certificate,
                                 .key_pem = n->identity.tls.key};
+    enum fly_status status = node_builtin_make(n, error);
+
+    if (status != FLY_OK) {
+        return status;
+    }
     const struct rpc_server_config config = {
         .urls = urls,
         .url_count = 1,
         .tls = &tls,
-        .methods = rpc_methods,
-        .method_count = rpc_method_count,
+        .methods = n->methods,
+        .method_count = own_methods(n, n->methods),
+        .services = n->builtin.services,
+        .service_count = NODE_SERVICES,
+        .workers = 1, /* descriptions and metrics may take a while to write down */
+        .queue_max = BUILTIN_QUEUE_MAX,
+        .tenant_calls_max = TENANT_CALLS_MAX,
         .user = n,
+        .on_allow = on_allow,
         .on_hello = on_hello,
         .on_call = on_call,
         .on_cancel = on_cancel,
@@ -124,7 +139,6 @@ enum fly_status node_listen(struct node *n, struct fly_error *error)
         .on_peer_gone = on_peer_gone,
         .connections_max = CONNECTIONS_MAX,
     };
-
     url_of(n, url);
     return rpc_server_create(&n->server, &config, error);
 }

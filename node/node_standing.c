@@ -190,7 +190,8 @@ static void ask(struct node *n, uint64_t handle, int64_t now_ms)
     for (uint32_t i = 0; i < n->directory.member_count; i++) {
         const struct gossip_member *m = &n->directory.members[i];
         if (handle_of(&m->credential.id) == handle &&
-            links_call(n->links, &m->credential.id, &rpc_slice_seen, &q.base, SEEN_CALL_MS, now_ms,
+            links_call(n->links, &m->credential.id, &rpc_slice_seen, &q.base,
+                       &(struct rpc_call_options){.timeout_ms = SEEN_CALL_MS}, now_ms,
                        seen_answered, n, handle) == FLY_OK) {
             return;
         }

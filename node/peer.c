@@ -5,6 +5,10 @@
 #include <string.h>
 
 #include "fly/v1/common.pb-c.h"
+#include "fly/v1/health.rpc.h"
+#include "fly/v1/metrics.rpc.h"
+#include "fly/v1/reflection.rpc.h"
+#include "proto/base/bytes.h"
 #include "proto/base/check.h"
 
 void peer_token_hash(const char *token, uint8_t out[static TOKEN_HASH_SIZE])
@@ -70,6 +74,20 @@ const struct gate_peer *peer_presented(struct peer *p, const uint8_t hash[static
     return NULL;
 }
 
+uint64_t peer_tenant(const struct peer *p)
+{
+    const bool node = p->kind == PEER_NODE;
+    const void *who = node ? (const void *)&p->node.id : p->user.subject;
+    const uint8_t kind[] = {(uint8_t)p->kind};
+    uint8_t hash[crypto_generichash_BYTES];
+
+    /* subjects are people's choice: with a hash nobody can aim at another's number */
+    (void)crypto_generichash(hash, sizeof hash, who,
+                             node ? sizeof p->node.id : strlen(p->user.subject), kind, sizeof kind);
+    uint64_t tenant = fly_load_u64(hash);
+    return tenant != 0 ? tenant : 1;
+}
+
 /* --- who may call what --- */
 
 struct access {
@@ -77,11 +95,16 @@ struct access {
     uint32_t scope; /* of users; 0: no user may */
     uint32_t roles; /* of nodes, any of them; 0: no node may */
     bool open;      /* anybody may */
+    bool known;     /* any user and any node may */
 };
 
 static const struct access table[] = {
     {.method = &rpc_health_check, .open = true},
-    {.method = &rpc_health_echo, .open = true},
+    {.method = &rpc_health_watch, .open = true},
+    {.method = &rpc_health_echo, .known = true},
+    {.method = &rpc_reflection_list, .known = true},
+    {.method = &rpc_reflection_describe, .known = true},
+    {.method = &rpc_metrics_read, .known = true},
     {.method = &rpc_join_begin, .open = true},
     {.method = &rpc_join_admit, .open = true},
     {.method = &rpc_edge_regions, .scope = TOKEN_SCOPE_REGIONS},
@@ -124,6 +147,29 @@ static enum fly_status deny(struct gate_refusal *refusal, enum fly_status status
     return fly_error_set(&refusal->error, status, format, detail);
 }
 
+static enum fly_status node_expired(const struct peer *peer, struct gate_refusal *refusal)
+{
+    return deny(refusal, FLY_UNAUTHENTICATED, FLY__V1__REASON__REASON_NODE_INVALID,
+                "the credential of node %s has expired", peer->node.name);
+}
+
+/* Nothing here changes after HELLO: no lock is needed. */
+static enum fly_status known_may(const struct peer *peer, const struct rpc_method *method,
+                                 int64_t wall_ms, struct gate_refusal *refusal)
+{
+    if (peer == NULL) {
+        return deny(refusal, FLY_UNAUTHENTICATED, FLY__V1__REASON__REASON_TOKEN_MISSING,
+                    "%s needs a token, of any scope", method->name);
+    }
+    if (peer->kind == PEER_NODE) {
+        return peer->node.expires_ms <= wall_ms ? node_expired(peer, refusal) : FLY_OK;
+    }
+    return peer->user.expires_ms <= wall_ms
+               ? deny(refusal, FLY_UNAUTHENTICATED, FLY__V1__REASON__REASON_TOKEN_EXPIRED,
+                      "the token of %s has expired", peer->user.subject)
+               : FLY_OK;
+}
+
 static enum fly_status node_may(const struct access *a, const struct peer *peer, int64_t wall_ms,
                                 struct gate_refusal *refusal)
 {
@@ -134,8 +180,7 @@ static enum fly_status node_may(const struct access *a, const struct peer *peer,
                     "a node may not call %s: it needs a user's token", a->method->name);
     }
     if (peer->node.expires_ms <= wall_ms) {
-        return deny(refusal, FLY_UNAUTHENTICATED, FLY__V1__REASON__REASON_NODE_INVALID,
-                    "the credential of node %s has expired", peer->node.name);
+        return node_expired(peer, refusal);
     }
     if ((peer->node.roles & a->roles) == 0) {
         node_roles_format(a->roles, ',', roles);
@@ -143,6 +188,25 @@ static enum fly_status node_may(const struct access *a, const struct peer *peer,
                     "this node's roles may not call the method: it needs one of %s", roles);
     }
     return FLY_OK;
+}
+
+static enum fly_status nobody_may(const struct rpc_method *method, struct gate_refusal *refusal)
+{
+    return deny(refusal, FLY_PERMISSION_DENIED, FLY__V1__REASON__REASON_ROLE, "nobody may call %s",
+                method->name);
+}
+
+enum fly_status peer_may_builtin(const struct peer *peer, const struct rpc_method *method,
+                                 int64_t wall_ms, struct gate_refusal *refusal)
+{
+    const struct access *a = access_of(method);
+
+    *refusal = (struct gate_refusal){.reason = GATE_NONE};
+    if (a != NULL && a->open) {
+        return FLY_OK;
+    }
+    return a != NULL && a->known ? known_may(peer, method, wall_ms, refusal)
+                                 : nobody_may(method, refusal);
 }
 
 enum fly_status peer_may(struct gate *gate, const struct peer *peer,
@@ -154,11 +218,10 @@ enum fly_status peer_may(struct gate *gate, const struct peer *peer,
 
     *refusal = (struct gate_refusal){.reason = GATE_NONE};
     if (a == NULL) {
-        return deny(refusal, FLY_PERMISSION_DENIED, FLY__V1__REASON__REASON_ROLE,
-                    "nobody may call %s", method->name);
+        return nobody_may(method, refusal);
     }
-    if (a->open) {
-        return FLY_OK;
+    if (a->open || a->known) {
+        return peer_may_builtin(peer, method, wall_ms, refusal);
     }
     if (peer != NULL && peer->kind == PEER_NODE) {
         return node_may(a, peer, wall_ms, refusal);

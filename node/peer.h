@@ -47,6 +47,14 @@ void peer_present(struct peer *p, const uint8_t hash[static TOKEN_HASH_SIZE],
 /* NULL: not shown on this connection. */
 const struct gate_peer *peer_presented(struct peer *p, const uint8_t hash[static TOKEN_HASH_SIZE]);
 
+/* A number for whom it speaks for, never 0: what connections of one share (rpc_hello_set_tenant).
+ */
+uint64_t peer_tenant(const struct peer *p);
+
+/* The same as below for the methods of services that the RPC layer answers (proto/rpc/builtin.h):
+ * anybody, or everybody who is somebody. Any thread. */
+enum fly_status peer_may_builtin(const struct peer *peer, const struct rpc_method *method,
+                                 int64_t wall_ms, struct gate_refusal *refusal);
 /* Whether `peer` (NULL: nobody) may call the method now. UNAUTHENTICATED or PERMISSION_DENIED say
  * why in `refusal`; its reason is of fly.v1.Reason. */
 enum fly_status peer_may(struct gate *gate, const struct peer *peer,

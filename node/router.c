@@ -148,7 +148,8 @@ static bool present(struct router *r, const struct node_id *node, const char *to
         return true;
     }
     q.token = (char *)token;
-    if (links_call(r->config.links, node, &rpc_slice_present, &q.base, ROUTER_CALL_MS, now_ms,
+    const struct rpc_call_options options = {.timeout_ms = ROUTER_CALL_MS};
+    if (links_call(r->config.links, node, &rpc_slice_present, &q.base, &options, now_ms,
                    present_done, r, 0) != FLY_OK) {
         links_forget_presented(r->config.links, node, hash);
         return false;
@@ -156,9 +157,25 @@ static bool present(struct router *r, const struct node_id *node, const char *to
     return true;
 }
 
-static bool call_away(struct router *r, uint32_t to, const struct owner_call *call,
-                      const char *token, struct owner_now now)
+/* Whoever waits for the call may have no time left: then an owner must not begin it. What ends
+ * something that was begun must get there all the same. */
+static struct rpc_call_options options_of(enum owner_call_kind kind, const struct rpc_call *parent)
 {
+    bool begins = kind == OWNER_OPEN || kind == OWNER_HOLD || kind == OWNER_DESTROY;
+    struct rpc_call_options options = {.timeout_ms = ROUTER_CALL_MS};
+
+    if (parent != NULL && begins) {
+        options.parent = parent;
+    } else if (parent != NULL) {
+        options.trace = *rpc_call_trace(parent);
+    }
+    return options;
+}
+
+static bool call_away(struct router *r, uint32_t to, const struct owner_call *call,
+                      const char *token, const struct rpc_call *parent, struct owner_now now)
+{
+    const struct rpc_call_options options = options_of(call->kind, parent);
     const struct gossip_member *owner = directory_owner(r->config.directory, to);
     struct slice_call_message message;
 
@@ -182,7 +199,7 @@ static bool call_away(struct router *r, uint32_t to, const struct owner_call *ca
         }
     }
     slice_call_fill(&message, to, call, token != NULL ? f->token_hash : NULL);
-    if (links_call(r->config.links, &f->node, &rpc_slice_call, &message.pb.base, ROUTER_CALL_MS,
+    if (links_call(r->config.links, &f->node, &rpc_slice_call, &message.pb.base, &options,
                    now.boot_ms, call_done, r, i) != FLY_OK) {
         return false;
     }
@@ -227,7 +244,7 @@ static enum owner_code code_of_lost(enum owner_call_kind kind)
 }
 
 bool router_call(struct router *r, uint32_t to, const struct owner_call *call, const char *token,
-                 struct owner_now now)
+                 const struct rpc_call *parent, struct owner_now now)
 {
     if (forgotten(r, to)) {
         const struct owner_answer lost = {
@@ -239,5 +256,5 @@ bool router_call(struct router *r, uint32_t to, const struct owner_call *call, c
         host_call(r->host, call, now);
         return true;
     }
-    return call_away(r, to, call, token, now);
+    return call_away(r, to, call, token, parent, now);
 }

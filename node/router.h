@@ -12,6 +12,7 @@
 #include "node/host.h"
 #include "node/links.h"
 #include "node/peer.h"
+#include "proto/rpc/server.h"
 
 struct router;
 
@@ -43,8 +44,9 @@ struct router *router_create(const struct router_config *config);
 void router_destroy(struct router *r);
 void router_attach(struct router *r, struct host *host);
 /* True: one hook will be called for its ticket, now or later. False: it was not sent. `token` NULL:
- * a call that needs none. */
+ * a call that needs none. `parent` (may be NULL): the user's call that it is made for. Its trace
+ * goes on; its deadline bounds what begins something, but not what brings it to its end. */
 bool router_call(struct router *r, uint32_t to, const struct owner_call *call, const char *token,
-                 struct owner_now now);
+                 const struct rpc_call *parent, struct owner_now now);
 
 #endif

@@ -284,8 +284,9 @@ static bool ask_replay(struct streams *s, struct stream *st, int64_t now_ms)
     q.incarnation = st->follow.incarnation;
     q.from = st->follow.next;
     q.limit = REPLAY_LIMIT;
-    return links_call(s->config.links, &st->owner, &rpc_slice_replay, &q.base, REPAIR_MS, now_ms,
-                      replay_done, s, st->tag) == FLY_OK;
+    return links_call(s->config.links, &st->owner, &rpc_slice_replay, &q.base,
+                      &(struct rpc_call_options){.timeout_ms = REPAIR_MS}, now_ms, replay_done, s,
+                      st->tag) == FLY_OK;
 }
 
 static bool ask_machines(struct streams *s, struct stream *st, uint32_t after, int64_t now_ms);
@@ -355,8 +356,9 @@ static bool ask_machines(struct streams *s, struct stream *st, uint32_t after, i
 
     q.slice = st->tag;
     q.after = after;
-    st->asking = links_call(s->config.links, &st->owner, &rpc_slice_machines, &q.base, REPAIR_MS,
-                            now_ms, machines_done, s, st->tag) == FLY_OK;
+    st->asking = links_call(s->config.links, &st->owner, &rpc_slice_machines, &q.base,
+                            &(struct rpc_call_options){.timeout_ms = REPAIR_MS}, now_ms,
+                            machines_done, s, st->tag) == FLY_OK;
     return st->asking;
 }
 

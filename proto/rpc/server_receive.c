@@ -68,14 +68,13 @@ static bool push(struct rpc_call *call, struct fly_bytes body, bool *tell)
 bool server_receive_message(struct server_conn *conn, const struct frame *frame)
 {
     uint32_t credit = frame_credit(frame->body.size);
-    struct rpc_method_metrics *metrics = NULL;
     bool tell = false;
 
     rpc_link_lock(&conn->link);
     bool fine = rpc_link_charge(&conn->link, credit);
     struct rpc_call *call = server_request_find(conn, frame->header.call_id);
     if (fine && call != NULL) {
-        metrics = call->entry->metrics;
+        rpc_metrics_message(call->entry->metrics, true, frame->body.size);
         fine = push(call, frame->body, &tell);
     } else if (fine) {
         (void)rpc_link_repay(&conn->link, credit); /* of a call that has ended */
@@ -84,8 +83,6 @@ bool server_receive_message(struct server_conn *conn, const struct frame *frame)
     if (call == NULL) {
         stat_add(&conn->server->stats.stale);
         transport_flush(conn->link.transport);
-    } else if (fine) {
-        rpc_metrics_message(metrics, true, frame->body.size);
     }
     if (tell) {
         told_reader(call);

@@ -266,14 +266,14 @@ static enum fly_status send_once(struct rpc_call *call, const ProtobufCMessage *
             ended = refused(stream, message, size, turn != NULL, &status);
         }
     }
+    if (status == FLY_OK) {
+        rpc_metrics_message(call->entry->metrics, false, size); /* before anybody sees it */
+    }
     if (turn != NULL) {
         *turn = stream->turn;
     }
     rpc_link_unlock(&conn->link);
     transport_flush(conn->link.transport);
-    if (status == FLY_OK) {
-        rpc_metrics_message(call->entry->metrics, false, size);
-    }
     if (ended) {
         rpc_call_drop(call); /* the slot's */
     }

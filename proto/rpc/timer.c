@@ -9,6 +9,7 @@
 
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
+#include "proto/rpc/poller.h"
 
 static struct {
     pthread_mutex_t lifecycle; /* held while the thread is made or joined; guards these */
@@ -187,6 +188,7 @@ static void stop_thread(void)
     (void)pthread_mutex_unlock(&timers.lock);
     (void)pthread_join(timers.thread, NULL);
     FLY_CHECK(timers.count == 0);
+    poller_stop(); /* whoever has a socket holds the timer: none is left */
     (void)close(timers.fd);
     free(timers.heap);
     timers.heap = NULL;

@@ -1,18 +1,22 @@
 /*
- * transport_internal - what transport.c, transport_write.c and transport_dial.c share. Nobody else
- * includes it, or nng.
+ * transport_internal - what the transport*.c files share. Nobody else includes it.
+ *
+ * transport.c is every connection's life, transport_write.c its writer; what moves the bytes is
+ * behind transport_ops: transport_socket.c (clear text: our own sockets and pollers) and
+ * transport_nng.c (TLS: nng streams). How a connection comes about: transport_dial.c, and
+ * transport_socket_dial.c and transport_nng_dial.c behind it.
  */
 #ifndef FLY_RPC_TRANSPORT_INTERNAL_H
 #define FLY_RPC_TRANSPORT_INTERNAL_H
 
-#include <nng/nng.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include "proto/rpc/timer.h"
 #include "proto/rpc/transport.h"
-
-enum { TRANSPORT_IN_SMALL = 1024 };
 
 struct transport_buffer {
     uint8_t *data;
@@ -26,16 +30,31 @@ enum transport_wait {
     TRANSPORT_WAITS_POSTED, /* room_job is on its way, with the reference */
 };
 
+struct transport_ops {
+    /* Reading begins. False: it is over already, and nobody tells. */
+    bool (*start)(struct transport *t);
+    /* Reading goes on (`reading` was set). False: as above. */
+    bool (*resume)(struct transport *t);
+    /* Under the lock, the writer, before it takes `out`: may it be sent in place? */
+    bool (*fits)(struct transport *t);
+    /* Sends of `sending` as much as goes at once and counts it in `sent`. False: broken. */
+    bool (*send_now)(struct transport *t);
+    /* Sends the rest, or more of it, then calls transport_sent. False: broken, it does not. */
+    bool (*send_later)(struct transport *t);
+    /* Under the lock: something happened beside the caller that reads. May be NULL. */
+    void (*stir)(struct transport *t);
+    /* Cuts it. `idle`: it was started, and no receive is under way that would notice. */
+    void (*shut)(struct transport *t, bool idle);
+    /* Frees all but the base's, and t. On the timer thread. */
+    void (*destroy)(struct transport *t);
+};
+
 struct transport {
-    nng_stream *stream;
-    nng_aio *recv_aio;
-    nng_aio *send_aio; /* with a callback; made when first needed, under `beginning` */
+    const struct transport_ops *ops;
     atomic_uint references;
     struct transport_config config;
-    bool secure;
-    bool lies;   /* it answered what it was not asked: no answer of its counts any more */
-    int failure; /* nng's word for the end of receiving; set before `closed` is told */
     void *user;
+    const char *failure; /* TLS's word for the end; set before `closed` is told */
     struct rpc_job closed_job;
     struct rpc_job dispose_job;
     struct rpc_job room_job;
@@ -45,18 +64,6 @@ struct transport {
     atomic_uint_fast64_t bytes_out;
     char remote[TRANSPORT_REMOTE_SIZE];
 
-    /* only the receiving callback touches these */
-    struct transport_buffer in; /* in_small while that does */
-    size_t in_room;             /* of the receive under way */
-    size_t in_count;            /* that the last one brought */
-    unsigned records;
-    unsigned heat; /* so many small reads and a large `in` is given back */
-    uint8_t in_small[TRANSPORT_IN_SMALL];
-
-    /* nng 1.5.2 keeps an aio for ever that is begun on a stream after its close: beginning one with
-     * a callback and closing exclude each other. Guards `shut` and send_aio's making. */
-    pthread_mutex_t beginning;
-    bool shut;
     pthread_mutex_t lock; /* all below */
     struct transport_buffer out;
     struct transport_buffer sending; /* the writer's own while `writing` */
@@ -69,13 +76,14 @@ struct transport {
     uint32_t mark_number;
     bool mark_pending;
     bool probing; /* the mark is a probe's: nothing else is going on */
-    bool shaken;  /* TLS: its handshake is over */
+    bool lies;    /* it answered what it was not asked: no answer of its counts any more */
     bool writing;
     bool started;
-    bool reading; /* a receive is under way or being handled */
+    bool reading; /* not held back, nor over */
     bool closing;
     bool cut; /* to be closed by the next flush */
     bool room_wanted;
+    bool by_callers; /* reading: transport_read_here */
 };
 
 /* What the writer has taken counts until all of it has left: how far it is, only it knows. */
@@ -84,24 +92,28 @@ static inline size_t transport_waiting(const struct transport *t)
     return t->out.size + (t->writing ? t->sending.size : 0);
 }
 
-/* What a url asks for; see transport_url.c. */
-struct transport_address {
-    bool secure;
-    bool inproc;                     /* only this very process may be at the other end */
-    char native[TRANSPORT_URL_SIZE]; /* nng's url for it */
-};
+/* transport.c */
+void transport_init(struct transport *t, const struct transport_ops *ops,
+                    const struct transport_config *config);
+/* The end of what transport_init began; everything else is freed already. */
+void transport_fini(struct transport *t);
+/* "127.0.0.1:40312", "[::1]:40312", else `other`. */
+void transport_name(char out[static TRANSPORT_REMOTE_SIZE], const struct sockaddr *address,
+                    const char *other);
+/* After what was received: whether reading goes on. Under the lock. */
+bool transport_goes_on(struct transport *t);
+/* It is over. True: the first to say so, and to cut it. Under the lock. */
+bool transport_set_closing(struct transport *t);
+/* The reader's last word: `closed`, and its reference. */
+void transport_end(struct transport *t);
 
-/* transport_url_check, and more. */
-enum fly_status transport_address_parse(struct transport_address *address, const char *url,
-                                        struct fly_error *error);
-
-/* Takes the stream over, also on failure: NULL when out of memory, or when it comes from another
- * process and must not. */
-struct transport *transport_make(nng_stream *stream, const struct transport_config *config,
-                                 const struct transport_address *address);
-/* False: the stream was shut, nothing will come of it. */
-bool transport_receive_more(struct transport *t);
-
+/* transport_write.c */
+/* What send_later began is done, or broken: the writer goes on, and gives its reference back. */
+void transport_sent(struct transport *t, bool alive);
+/* Counts what has left. */
+void transport_count_sent(struct transport *t, size_t count);
+/* `room` is the mark's. */
+void transport_write_mark(struct transport *t, uint8_t *room);
 /* With a batch open: t is not written at its end after all. */
 void transport_batch_forget(struct transport *t);
 
@@ -119,5 +131,64 @@ void transport_repay(struct transport *t);
 void transport_tell_room(struct rpc_job *job);
 /* It is closed: it waits for no room, whatever happens. Not under the lock. */
 void transport_budget_leave(struct transport *t);
+
+/* ---- how they come about ---- */
+
+enum transport_kind { TRANSPORT_TCP, TRANSPORT_TLS, TRANSPORT_IPC, TRANSPORT_INPROC };
+
+struct transport_address {
+    enum transport_kind kind;
+    socklen_t size;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+        struct sockaddr_un un; /* INPROC: its name is in sun_path */
+    } socket;
+};
+
+/* transport_url.c: transport_url_check, and the result. */
+enum fly_status transport_address_parse(struct transport_address *address, const char *url,
+                                        struct fly_error *error);
+
+struct transport_dial {
+    void (*stop)(struct transport_dial *dial);
+    /* On the timer thread: frees it. The transport, or why not. */
+    struct transport *(*finish)(struct transport_dial *dial, struct fly_error *why);
+    struct transport_config config;
+    transport_dialled *dialled;
+    void *user;
+    struct rpc_job job; /* posted once, when it has ended */
+};
+
+struct transport_listener {
+    void (*close)(struct transport_listener *listener);
+    void (*destroy)(struct transport_listener *listener);
+    struct transport_config config;
+    void (*accepted)(void *user, struct transport *transport);
+    void *user;
+    char url[TRANSPORT_URL_SIZE];
+};
+
+/* Begin, with all of `common` but stop and finish filled in; *out is set before `job` can be
+ * posted. */
+enum fly_status transport_socket_dial(struct transport_dial **out,
+                                      const struct transport_address *address,
+                                      const struct transport_dial *common, struct fly_error *error);
+enum fly_status transport_nng_dial(struct transport_dial **out, const char *url,
+                                   const struct rpc_tls *tls, const struct transport_dial *common,
+                                   struct fly_error *error);
+/* The same; the first accept may come before they return. */
+enum fly_status transport_socket_listen(struct transport_listener **out,
+                                        const struct transport_address *address,
+                                        const struct transport_listener *common,
+                                        struct fly_error *error);
+enum fly_status transport_nng_listen(struct transport_listener **out, const struct rpc_tls *tls,
+                                     const struct transport_listener *common,
+                                     struct fly_error *error);
+
+/* Takes the socket over, also on failure (NULL: out of memory). */
+struct transport *transport_socket_make(int fd, const struct transport_config *config,
+                                        const struct transport_address *peer);
 
 #endif

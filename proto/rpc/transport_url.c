@@ -1,101 +1,84 @@
 /*
- * transport_url - the addresses that a transport takes, and what nng calls them.
- *
- * inproc:// is an abstract unix socket, for nng 1.5.2 has no streams inside a process. Its name
- * carries the process id and a number that other processes do not know; who connects is checked
- * all the same (transport_make).
+ * transport_url - the addresses that a transport takes.
  */
 #include <arpa/inet.h>
-#include <pthread.h>
-#include <sodium.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "proto/base/bytes.h"
-#include "proto/base/check.h"
 #include "proto/rpc/transport_internal.h"
 
-enum { INPROC_NAME_MAX = 48 /* with what goes before it, of the 107 of a unix address */ };
-
-static uint64_t process_number;
-static pthread_once_t process_once = PTHREAD_ONCE_INIT;
-
-static void process_prepare(void)
+static enum fly_status parse_name(struct transport_address *address, enum transport_kind kind,
+                                  const char *url, const char *name, struct fly_error *error)
 {
-    FLY_CHECK(sodium_init() >= 0);
-    randombytes_buf(&process_number, sizeof process_number);
-}
-
-static enum fly_status parse_inproc(struct transport_address *address, const char *url,
-                                    struct fly_error *error)
-{
-    const char *name = url + 9;
-    size_t size = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._");
-
-    if (size == 0 || name[size] != '\0' || size > INPROC_NAME_MAX) {
-        return fly_error_set(error, FLY_INVALID_ARGUMENT,
-                             "%s: want a name of at most %d letters, digits and -._", url,
-                             INPROC_NAME_MAX);
+    address->kind = kind;
+    address->socket.un.sun_family = AF_UNIX;
+    address->size = sizeof address->socket.un;
+    if (name[0] == '\0' ||
+        !fly_copy_string(address->socket.un.sun_path, sizeof address->socket.un.sun_path, name)) {
+        return fly_error_set(error, FLY_INVALID_ARGUMENT, "%s: want a name of 1 to %zu bytes", url,
+                             sizeof address->socket.un.sun_path - 1);
     }
-    (void)pthread_once(&process_once, process_prepare);
-    (void)snprintf(address->native, sizeof address->native, "abstract://flylight.%ld.%016llx.%s",
-                   (long)getpid(), (unsigned long long)process_number, name);
-    address->inproc = true;
     return FLY_OK;
 }
 
-static enum fly_status check_tcp(const char *url, const char *rest, struct fly_error *error)
+/* "127.0.0.1:7401" or "[::1]:7401". */
+static bool parse_tcp(struct transport_address *address, const char *text)
 {
-    char host[64] = "";
-    struct in6_addr address;
-    const char *colon = strrchr(rest, ':');
-    bool six = rest[0] == '[';
+    char host[INET6_ADDRSTRLEN] = "";
+    const char *colon = strrchr(text, ':');
+    bool six = text[0] == '[';
     char *end = NULL;
 
-    if (colon == NULL) {
-        return fly_error_set(error, FLY_INVALID_ARGUMENT, "%s: want ADDRESS:PORT", url);
+    if (colon == NULL || (six && colon[-1] != ']')) {
+        return false;
     }
-    size_t host_size = (size_t)(colon - rest);
-    if (six && host_size >= 2 && colon[-1] == ']') {
-        rest++;
-        host_size -= 2;
-    }
-    if (host_size < sizeof host) {
-        memcpy(host, rest, host_size);
-    }
+    text += six ? 1 : 0;
+    size_t host_size = (size_t)(colon - text) - (six ? 1 : 0);
     unsigned long port = strtoul(colon + 1, &end, 10);
-    if (inet_pton(six ? AF_INET6 : AF_INET, host, &address) != 1 || colon[1] < '0' ||
-        colon[1] > '9' || *end != '\0' || port > UINT16_MAX) {
-        return fly_error_set(error, FLY_INVALID_ARGUMENT, "%s: want a numeric address and a port",
-                             url);
+    if (host_size >= sizeof host || colon[1] < '0' || colon[1] > '9' || *end != '\0' ||
+        port > UINT16_MAX) {
+        return false;
     }
-    return FLY_OK;
+    memcpy(host, text, host_size);
+    if (six) {
+        address->size = sizeof address->socket.in6;
+        address->socket.in6.sin6_family = AF_INET6;
+        address->socket.in6.sin6_port = htons((uint16_t)port);
+        return inet_pton(AF_INET6, host, &address->socket.in6.sin6_addr) == 1;
+    }
+    address->size = sizeof address->socket.in;
+    address->socket.in.sin_family = AF_INET;
+    address->socket.in.sin_port = htons((uint16_t)port);
+    return inet_pton(AF_INET, host, &address->socket.in.sin_addr) == 1;
 }
 
 enum fly_status transport_address_parse(struct transport_address *address, const char *url,
                                         struct fly_error *error)
 {
-    const char *plain = strncmp(url, "tls+", 4) == 0 ? url + 4 : url;
+    bool tls = strncmp(url, "tls+", 4) == 0;
+    const char *plain = tls ? url + 4 : url;
 
     memset(address, 0, sizeof *address);
-    if (!fly_copy_string(address->native, sizeof address->native, url)) {
+    if (strlen(url) >= TRANSPORT_URL_SIZE) {
         return fly_error_set(error, FLY_INVALID_ARGUMENT, "address is too long");
     }
     if (strncmp(url, "inproc://", 9) == 0) {
-        return parse_inproc(address, url, error);
+        return parse_name(address, TRANSPORT_INPROC, url, url + 9, error);
     }
-    if (strncmp(url, "ipc://", 6) == 0 && url[6] != '\0') {
-        return FLY_OK;
+    if (strncmp(url, "ipc://", 6) == 0) {
+        return parse_name(address, TRANSPORT_IPC, url, url + 6, error);
     }
     if (strncmp(plain, "tcp://", 6) != 0) {
         return fly_error_set(error, FLY_INVALID_ARGUMENT,
                              "%s: want [tls+]tcp://ADDRESS:PORT, ipc:///path or inproc://name",
                              url);
     }
-    address->secure = plain != url;
-    return check_tcp(url, plain + 6, error);
+    address->kind = tls ? TRANSPORT_TLS : TRANSPORT_TCP;
+    return parse_tcp(address, plain + 6)
+               ? FLY_OK
+               : fly_error_set(error, FLY_INVALID_ARGUMENT, "%s: want a numeric address and a port",
+                               url);
 }
 
 enum fly_status transport_url_check(const char *url, struct fly_error *error)

@@ -10,13 +10,7 @@
 #include "proto/rpc/timer.h"
 #include "proto/rpc/transport_internal.h"
 
-enum {
-    BATCH_MAX = 32,
-    /* what nng takes over TLS without sending any of it (NNG_TLS_MAX_SEND_SIZE) is 16 KiB; a record
-     * of mbedTLS is at most 16 KiB and this larger than its text */
-    SECURE_INLINE_MAX = 14 * 1024,
-    SECURE_RECORD_COST = 128,
-};
+enum { BATCH_MAX = 32 };
 
 static _Thread_local struct {
     unsigned depth;
@@ -64,16 +58,13 @@ void transport_marked(struct transport *t, uint32_t number)
     }
     t->mark_pending = false;
     t->read_by_peer = t->mark_spent;
-    t->heat = t->probing ? 1 : t->heat;
-    t->probing = false;
 }
 
-/* `room` is the mark's. It covers what was handed over before; of what waits beside it, nothing. */
-static void write_mark(struct transport *t, uint8_t *room)
+void transport_write_mark(struct transport *t, uint8_t *room)
 {
     t->mark_pending = true;
     t->mark_number = randombytes_random(); /* so that only who has read it can answer it */
-    t->mark_spent = t->spent;
+    t->mark_spent = t->spent; /* what was handed over before; of what waits beside it, nothing */
     t->config.events->mark(t->mark_number, room);
 }
 
@@ -82,122 +73,21 @@ void transport_probe(struct transport *t)
     uint8_t *room = t->mark_pending ? NULL : transport_reserve(t, TRANSPORT_MARK_SIZE, true);
 
     if (room != NULL) {
-        write_mark(t, room);
+        transport_write_mark(t, room);
         t->probing = true;
     }
 }
 
-/* ---- sending in place ---- */
-
-static pthread_once_t place_once = PTHREAD_ONCE_INIT;
-static pthread_key_t place_key;
-static bool place_kept; /* the key was made */
-static _Thread_local nng_aio *place;
-
-static void place_free(void *aio)
+void transport_count_sent(struct transport *t, size_t count)
 {
-    place = NULL;
-    nng_aio_free(aio);
-}
-
-static void place_prepare(void)
-{
-    place_kept = pthread_key_create(&place_key, place_free) == 0;
-}
-
-/* This thread's aio without a callback: what it does is done when the call returns. Or NULL. */
-static nng_aio *place_aio(void)
-{
-    if (place != NULL) {
-        return place;
-    }
-    (void)pthread_once(&place_once, place_prepare);
-    if (!place_kept || nng_aio_alloc(&place, NULL, NULL) != 0) {
-        place = NULL;
-        return NULL;
-    }
-    if (pthread_setspecific(place_key, place) != 0) {
-        place_free(place);
-    }
-    return place;
-}
-
-/* False when the connection broke. */
-static bool account_sent(struct transport *t, int failure, size_t count)
-{
-    if (failure != 0) {
-        return false;
-    }
     t->sent += count;
     (void)atomic_fetch_add_explicit(&t->bytes_out, count, memory_order_relaxed);
-    return true;
-}
-
-static void set_rest(struct transport *t, nng_aio *aio)
-{
-    nng_iov iov = {.iov_buf = t->sending.data + t->sent, .iov_len = t->sending.size - t->sent};
-
-    FLY_CHECK(nng_aio_set_iov(aio, 1, &iov) == 0);
-}
-
-/* Sends as much as goes at once, perhaps nothing. False when the connection broke. */
-static bool send_in_place(struct transport *t)
-{
-    nng_aio *aio = place_aio();
-
-    if (aio == NULL) {
-        return true;
-    }
-    set_rest(t, aio);
-    nng_stream_send(t->stream, aio);
-    if (!t->secure) {
-        /* what did not go at once shall not wait here: taken back, untouched, unless nng's poller
-         * is finishing it at this very moment */
-        nng_aio_abort(aio, NNG_EAGAIN);
-    }
-    nng_aio_wait(aio);
-    return nng_aio_result(aio) == NNG_EAGAIN ||
-           account_sent(t, nng_aio_result(aio), nng_aio_count(aio));
-}
-
-/* ---- sending with a callback ---- */
-
-static void on_sent(void *arg);
-
-/* False: the stream was shut. Else on_sent comes. */
-static bool send_later(struct transport *t)
-{
-    (void)pthread_mutex_lock(&t->beginning);
-    bool begun = !t->shut && (t->send_aio != NULL || nng_aio_alloc(&t->send_aio, on_sent, t) == 0);
-    if (begun) {
-        set_rest(t, t->send_aio);
-        nng_stream_send(t->stream, t->send_aio);
-    }
-    (void)pthread_mutex_unlock(&t->beginning);
-    return begun;
-}
-
-/* ---- the writer ---- */
-
-/* TLS: whether nng surely takes what is about to be sent; asks the peer how far it has read. */
-static bool secure_fits(struct transport *t)
-{
-    t->spent += t->out.size + t->out.size / SECURE_RECORD_COST + SECURE_RECORD_COST;
-    if (!t->mark_pending && t->spent - t->read_by_peer > SECURE_INLINE_MAX / 2) {
-        uint8_t *room = transport_buffer_extend(&t->out, TRANSPORT_MARK_SIZE);
-        if (room != NULL) {
-            t->reserved += TRANSPORT_MARK_SIZE;
-            t->spent += TRANSPORT_MARK_SIZE;
-            write_mark(t, room);
-        }
-    }
-    return !t->lies && t->spent - t->read_by_peer <= SECURE_INLINE_MAX;
 }
 
 /* Makes what waits the writer's own. True when it may be sent in place: see the header. */
 static bool take_out(struct transport *t)
 {
-    bool in_place = !t->secure || (secure_fits(t) && t->shaken);
+    bool in_place = t->ops->fits(t);
 
     t->sending = t->out;
     t->out = (struct transport_buffer){0};
@@ -227,7 +117,7 @@ static void leave_writing(struct transport *t)
     t->room_wanted = t->room_wanted && !tell;
     t->reading = t->reading || resume;
     transport_unlock(t);
-    if (resume && !transport_receive_more(t)) {
+    if (resume && !t->ops->resume(t)) {
         rpc_job_post(&t->closed_job); /* the receive that resumed would have told */
     }
     if (tell) {
@@ -244,11 +134,11 @@ static void write_out(struct transport *t)
     while (!t->writing && !t->closing && !t->cut && t->out.size > 0) {
         bool in_place = take_out(t);
         transport_unlock(t);
-        bool alive = !in_place || send_in_place(t);
+        bool alive = !in_place || t->ops->send_now(t);
         if (alive && t->sent < t->sending.size) {
             transport_hold(t);
-            if (send_later(t)) {
-                return; /* on_sent goes on as the writer */
+            if (t->ops->send_later(t)) {
+                return; /* transport_sent goes on as the writer */
             }
             transport_drop(t); /* not the last: the caller has one */
             alive = false;
@@ -259,13 +149,10 @@ static void write_out(struct transport *t)
     leave_writing(t);
 }
 
-static void on_sent(void *arg)
+void transport_sent(struct transport *t, bool alive)
 {
-    struct transport *t = arg;
-    bool alive = account_sent(t, nng_aio_result(t->send_aio), nng_aio_count(t->send_aio));
-
     if (alive && t->sent < t->sending.size) {
-        if (send_later(t)) {
+        if (t->ops->send_later(t)) {
             return;
         }
         alive = false;
@@ -279,6 +166,9 @@ static void on_sent(void *arg)
 static void flush_now(struct transport *t)
 {
     transport_lock(t);
+    if (t->by_callers) {
+        t->ops->stir(t);
+    }
     write_out(t);
 }
 

@@ -22,6 +22,9 @@
 
 #include "fly/v1/common.pb-c.h"
 #include "fly/v1/edge.pb-c.h"
+#include "fly/v1/health.rpc.h"
+#include "fly/v1/metrics.rpc.h"
+#include "fly/v1/reflection.rpc.h"
 #include "node/identity.h"
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
@@ -148,6 +151,10 @@ static const char *reason_of(const struct rpc_reply *reply)
     return name;
 }
 
+/* What the RPC layer answers for the node, beside what its loop answers. */
+static const struct rpc_method *const builtin[] = {&rpc_health_watch, &rpc_reflection_list,
+                                                   &rpc_reflection_describe, &rpc_metrics_read};
+
 static void print(const char *what, const struct rpc_reply *reply)
 {
     (void)printf("%s %d %s %s\n", what, (int)reply->status, reason_of(reply), reply->text);
@@ -258,6 +265,9 @@ int main(int argc, char **argv)
     } else {
         for (size_t i = 0; i < rpc_method_count; i++) {
             call(channel, rpc_methods[i]);
+        }
+        for (size_t i = 0; i < FLY_ARRAY_COUNT(builtin); i++) {
+            call(channel, builtin[i]);
         }
         rpc_channel_close(channel);
     }

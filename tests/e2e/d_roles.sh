@@ -38,7 +38,8 @@ not_let_in() {
     expect_equal "$(wc -l <"$out")" 1 "lines"
 }
 
-open=(Health/Check Health/Echo Join/Begin Join/Admit)
+open=(Health/Check Health/Watch Join/Begin Join/Admit)
+known=(Health/Echo Reflection/List Reflection/Describe Metrics/Read)
 declare -A scope_of=([Edge/Regions]=regions [Edge/Launch]=launch [Edge/Cancel]=launch [Edge/List]=read
     [Edge/Status]=read [Edge/Destroy]=destroy [Edge/Watch]=watch [Admin/Members]=read [Admin/Slices]=read
     [Admin/ForgetSlice]=admin [Admin/CreateJoinToken]=admin [Admin/ListJoinTokens]=admin
@@ -60,13 +61,13 @@ foreign_token=$(json_get .join_token)
 step "every method of the node is asked for"
 called
 cut -d' ' -f1 "$out" | sort >"$tmp/methods"
-printf '%s\n' "${open[@]}" "${!scope_of[@]}" "${!roles_of[@]}" | sort | diff - "$tmp/methods" >&2 ||
+printf '%s\n' "${open[@]}" "${known[@]}" "${!scope_of[@]}" "${!roles_of[@]}" | sort | diff - "$tmp/methods" >&2 ||
     fail "a method is missing here, or there"
 
 step "nobody"
 answers nobody '*' '*' "${open[@]}"
 # the RPC layer says so, before a node looks
-answers nobody 16 NONE "${!scope_of[@]}" "${!roles_of[@]}"
+answers nobody 16 NONE "${known[@]}" "${!scope_of[@]}" "${!roles_of[@]}"
 expect_text "$out" "needs a token"
 
 for scope in regions launch read destroy watch admin; do
@@ -80,6 +81,7 @@ for scope in regions launch read destroy watch admin; do
         fi
     done
     answers "$scope" 7 ROLE "${!roles_of[@]}"
+    answers "$scope" '*' '*' "${known[@]}"
 done
 
 for role in edge peer dash; do
@@ -93,6 +95,7 @@ for role in edge peer dash; do
         fi
     done
     answers "$role" 7 ROLE "${!scope_of[@]}"
+    answers "$role" '*' '*' "${known[@]}"
 done
 
 step "users who are not let in"

@@ -5,6 +5,8 @@
 #ifndef FLY_TESTS_BARE_SERVER_H
 #define FLY_TESTS_BARE_SERVER_H
 
+#include <netinet/tcp.h>
+
 #include "tests/unit/rpc_fixture.h"
 
 enum { BARE_FRAME_MAX = 1 << 20, BARE_CALLS = 64 };
@@ -18,7 +20,8 @@ struct bare {
     uint8_t *room;  /* the last frame's payload */
 };
 
-static void bare_opened(void *user, struct rpc_channel *channel, struct rpc_reply *refusal)
+static UNUSED_OK void bare_opened(void *user, struct rpc_channel *channel,
+                                  struct rpc_reply *refusal)
 {
     struct bare *b = user;
 
@@ -27,14 +30,14 @@ static void bare_opened(void *user, struct rpc_channel *channel, struct rpc_repl
     (void)sem_post(&b->opened);
 }
 
-static void bare_say(struct bare *b, struct frame_header header, struct fly_bytes meta,
-                     struct fly_bytes body)
+static UNUSED_OK void bare_say(struct bare *b, struct frame_header header, struct fly_bytes meta,
+                               struct fly_bytes body)
 {
     bare_frame(b->fd, header, meta, body);
 }
 
 /* The next frame that is not PING; false: hung up. */
-static bool bare_hear(struct bare *b, struct frame *frame)
+static UNUSED_OK bool bare_hear(struct bare *b, struct frame *frame)
 {
     static const struct fly_bytes none;
 
@@ -61,7 +64,7 @@ static bool bare_hear(struct bare *b, struct frame *frame)
     }
 }
 
-static void bare_expect(struct bare *b, enum frame_type type, struct frame *frame)
+static UNUSED_OK void bare_expect(struct bare *b, enum frame_type type, struct frame *frame)
 {
     if (!bare_hear(b, frame)) {
         fail_msg("hung up instead of frame %d", (int)type);
@@ -69,8 +72,8 @@ static void bare_expect(struct bare *b, enum frame_type type, struct frame *fram
     assert_int_equal(frame->header.type, type);
 }
 
-static void bare_start(struct bare *b, uint32_t window, uint32_t conn_window,
-                       struct rpc_channel_config config)
+static UNUSED_OK void bare_start(struct bare *b, uint32_t window, uint32_t conn_window,
+                                 struct rpc_channel_config config)
 {
     static const struct fly_bytes none;
     struct sockaddr_in address = {.sin_family = AF_INET};
@@ -96,6 +99,7 @@ static void bare_start(struct bare *b, uint32_t window, uint32_t conn_window,
     b->fd = accept(listener, NULL, NULL);
     assert_true(b->fd >= 0);
     (void)close(listener);
+    assert_int_equal(setsockopt(b->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)), 0);
     frame_preface_encode(&(struct frame_preface){.version = FRAME_VERSION,
                                                  .frame_max = BARE_FRAME_MAX,
                                                  .calls_max = BARE_CALLS,
@@ -112,7 +116,7 @@ static void bare_start(struct bare *b, uint32_t window, uint32_t conn_window,
     assert_false(b->refused);
 }
 
-static void bare_stop(struct bare *b)
+static UNUSED_OK void bare_stop(struct bare *b)
 {
     rpc_channel_close(b->channel);
     (void)close(b->fd);
@@ -131,9 +135,10 @@ static UNUSED_OK void bare_expect_cut(struct bare *b)
 }
 
 /* All four kinds of calls, of EchoMessage. */
-static const struct rpc_method bare_unary = {.name = "test.v1.T/Unary",
-                                             .request = &fly__v1__echo_message__descriptor,
-                                             .reply = &fly__v1__echo_message__descriptor};
+static UNUSED_OK const struct rpc_method bare_unary = {.name = "test.v1.T/Unary",
+                                                       .request =
+                                                           &fly__v1__echo_message__descriptor,
+                                                       .reply = &fly__v1__echo_message__descriptor};
 static UNUSED_OK const struct rpc_method bare_watch = {.name = "test.v1.T/Watch",
                                                        .request =
                                                            &fly__v1__echo_message__descriptor,

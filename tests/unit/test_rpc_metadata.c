@@ -29,7 +29,7 @@ static void entries_make(struct entries *e, const char *key, const char *value)
 /* The most that fits. */
 static void entries_fill(struct entries *e)
 {
-    static uint8_t value[4000];
+    static uint8_t value[FRAME_METADATA_MAX];
     struct fly_writer w = fly_writer_over(e->bytes, sizeof e->bytes);
 
     assert_int_equal(metadata_put(&w, "a-bin", (struct fly_bytes){value, 4000}, NULL), FLY_OK);

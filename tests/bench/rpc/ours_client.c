@@ -2,7 +2,7 @@
  * ours_client - the calls of bench.proto on proto/rpc, each with a deadline and a trace.
  *
  *   --variant inline   bench.Bench/Allocate [this]
- *   --variant mailed   bench.Bench/Mailed
+ *   --variant mailed…  bench.Bench/Mailed
  *   --variant wide     with --mode stream: a window of 16 MiB, more than sockets take
  */
 #include <stdio.h>
@@ -65,19 +65,18 @@ static void ours_open(const struct load_options *o)
     bench_methods_init();
     make_request();
     ours.connections = o->connections;
-    ours.method = strcmp(o->variant, "mailed") == 0 ? &bench_mailed : &bench_allocate;
+    ours.method = strncmp(o->variant, "mailed", 6) == 0 ? &bench_mailed : &bench_allocate;
     if (o->tls_ca != NULL) {
         read_pem(o->tls_ca, ca);
     }
     (void)snprintf(url, sizeof url, "%s://%s", o->tls_ca != NULL ? "tls+tcp" : "tcp", o->address);
+    uint32_t window = strcmp(o->variant, "wide") == 0 ? WIDE_WINDOW : 0;
+    const struct rpc_channel_config config = {.url = url,
+                                              .tls = o->tls_ca != NULL ? &tls : NULL,
+                                              .stream_window = window,
+                                              .conn_window = window};
     for (unsigned i = 0; i < ours.connections; i++) {
-        if (rpc_channel_open(
-                &ours.channels[i],
-                &(struct rpc_channel_config){.url = url,
-                                             .tls = o->tls_ca != NULL ? &tls : NULL,
-                                             .stream_window =
-                                                 strcmp(o->variant, "wide") == 0 ? WIDE_WINDOW : 0},
-                &error) != FLY_OK) {
+        if (rpc_channel_open(&ours.channels[i], &config, &error) != FLY_OK) {
             load_die("%s: %s", url, error.text);
         }
     }

@@ -33,7 +33,11 @@ row_1() {
     local kind
     figure unary_1 "$1" raw raw one
     figure unary_1 "$1" ours ours inline
-    ! wanted 1b || figure mailed_1 "$1" ours ours mailed
+    figure unary_1 "$1" ours ours inline-callback --mode chains
+    if wanted 1b; then
+        figure mailed_1 "$1" ours ours mailed
+        figure mailed_1 "$1" ours ours mailed-callback --mode chains
+    fi
     for kind in $grpc_kinds; do
         figure unary_1 "$1" grpc "$kind" "sync/$kind"
     done
@@ -77,9 +81,11 @@ row_5() {
 row_6() {
     local flight=(--mode chains --callers 64)
     figure_tls tls_1 "$1" ours ours inline
+    figure_tls tls_1 "$1" ours ours inline-callback --mode chains
     figure_tls tls_1 "$1" grpc queue sync/queue
     figure_tls tls_1 "$1" grpc sync sync/sync
     figure_tls tls_1 "$1" grpc callback sync/callback
+    figure_tls tls_1 "$1" grpc queue queue/queue --mode chains
     figure_tls tls_64 "$1" ours ours inline "${flight[@]}"
     figure_tls tls_64 "$1" grpc queue queue/queue "${flight[@]}"
     figure_tls tls_64 "$1" grpc callback queue/callback "${flight[@]}"

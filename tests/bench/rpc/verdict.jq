@@ -1,8 +1,9 @@
 # verdict.jq - what the figures of a run say about the bars of issue 4.
 #
-# Input: the array of all figures. A ratio is taken within each round, against gRPC's best variant of
-# that round by that very measure; its figure is the median of the rounds, with the smallest and the
-# largest beside it. A figure that is missing in any round, or had a call that failed, is no pass.
+# Input: the array of all figures. A ratio is taken within each round, between the best variants of
+# that round by that very measure (a thread that waits, a completion queue, callbacks; gRPC has three
+# kinds of servers besides); its figure is the median of the rounds, with the smallest and the largest
+# beside it. A figure that is missing in any round, or had a call that failed, is no pass.
 
 def median: sort | if length == 0 then null
     elif length % 2 == 1 then .[(length - 1) / 2]
@@ -33,24 +34,26 @@ def verdict($row; $what; $pin; $gate; $values; $op; $bar; $wanted; $more):
 
 # CPU of ours over raw's
 def to_raw($row; $what; $figure; $raw_figure; $bar; $wanted):
-    (of($figure; "S"; "ours") | rounds("cpu_us"; "min")) as $ours
+    of($figure; "S"; "ours") as $own | ($own | rounds("cpu_us"; "min")) as $ours
     | (of($raw_figure; "S"; "raw") | rounds("cpu_us"; "min")) as $raw
     | verdict($row; $what; "S"; true; over($ours; $raw); "<="; $bar; $wanted;
-        {ours: ($ours | [.[]] | median | shown), raw: ($raw | [.[]] | median | shown), unit: "CPU us a call"});
+        {ours: ($ours | [.[]] | median | shown), ours_variant: ($own | best("cpu_us"; "min").variant),
+         raw: ($raw | [.[]] | median | shown), unit: "CPU us a call"});
 
 # How many times better than gRPC's best, by a field of which little ("min") or much ("max") is good.
 # What raw TCP itself reaches in the same rounds stands beside it where it was measured: no RPC over
 # TCP can be better, so a bar above it is not reachable on this machine.
 def to_grpc($row; $what; $figure; $grpc_figure; $pin; $gate; $field; $want; $bar; $wanted):
     . as $all
-    | (of($figure; $pin; "ours") | rounds($field; $want)) as $ours
+    | of($figure; $pin; "ours") as $own | ($own | rounds($field; $want)) as $ours
     | (of($grpc_figure; $pin; "grpc")) as $lines | ($lines | rounds($field; $want)) as $grpc
     | ($all | of({tls_1: "unary_1"}[$grpc_figure] // $grpc_figure; $pin; "raw") | rounds($field; $want)) as $raw
     | (if $want == "min" then over($grpc; $ours) else over($ours; $grpc) end) as $values
     | (if $want == "min" then over($grpc; $raw) else over($raw; $grpc) end) as $limit
     | ($lines | best($field; $want)) as $best
     | verdict($row; $what; $pin; $gate; $values; ">="; $bar; $wanted;
-        {ours: ($ours | [.[]] | median | shown), grpc: ($best.value | shown), grpc_variant: $best.variant,
+        {ours: ($ours | [.[]] | median | shown), ours_variant: ($own | best($field; $want).variant),
+         grpc: ($best.value | shown), grpc_variant: $best.variant,
          unit: $field} + if ($limit | length) > 0 then {raw_against_grpc: ($limit | median | shown),
             reachable: (($limit | median) >= $bar)} else {} end);
 
@@ -64,6 +67,8 @@ def plain($row; $what; $figure; $pin; $variant; $field; $op; $bar; $wanted):
 def one_by_one($n):
     to_raw("1"; "unary, one at a time, INLINE: CPU against raw TCP"; "unary_1"; "unary_1"; 3.0; $n),
     to_grpc("1"; "the same: how many times less CPU than gRPC"; "unary_1"; "unary_1"; "S"; true; "cpu_us"; "min"; 3.0; $n);
+def waiting($n):
+    to_grpc("1"; "a thread that waits for its answer, ours and gRPC's: CPU"; "waiting_1"; "waiting_1"; "S"; false; "cpu_us"; "min"; 3.0; $n);
 def mailed($n):
     to_raw("1b"; "through the node loop's mailbox: CPU against raw TCP"; "mailed_1"; "unary_1"; 4.5; $n),
     to_grpc("1b"; "the same: how many times less CPU than gRPC"; "mailed_1"; "unary_1"; "S"; true; "cpu_us"; "min"; 2.0; $n);
@@ -119,6 +124,9 @@ def stopped($n):
 
 # $only: "" or ",ROW,ROW,"
 def verdicts($only; $n):
-    [one_by_one($n), mailed($n), connections($n), in_flight($n), blocking($n), open_loop($n), secure($n),
+    # of the variants of row 1 those in which a thread waits
+    . + [.[] | select(.figure == "unary_1" and (.variant == "one" or .variant == "inline" or (.variant | startswith("sync/"))))
+         | .figure = "waiting_1"]
+    | [one_by_one($n), waiting($n), mailed($n), connections($n), in_flight($n), blocking($n), open_loop($n), secure($n),
      streaming($n), stalled($n), idle, counts($n), stopped($n)]
     | map(select($only == "" or (.row as $row | $only | contains("," + $row + ","))));

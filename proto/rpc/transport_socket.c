@@ -1,0 +1,303 @@
+/*
+ * transport_socket - one clear-text connection: a socket of ours, read by a poller thread, or by
+ * the caller that waits for its answer.
+ *
+ * The socket is blocking, so that a caller can wait in recv; everything else passes MSG_DONTWAIT:
+ * no send ever waits, whatever the peer does. What the kernel does not take waits for EPOLLOUT.
+ *
+ * Who reads: the poller, or the one caller in transport_read_here, or, between such callers,
+ * nobody for a moment. Only the poller removes the entry, for only it knows that no event of the
+ * socket is at hand; the reader (the poller, if nobody else) ends the connection.
+ *
+ * An idle connection has no buffer: the poller reads into its own, and only what is incomplete is
+ * kept here.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proto/base/check.h"
+#include "proto/rpc/batch.h"
+#include "proto/rpc/poller.h"
+#include "proto/rpc/transport_internal.h"
+
+enum {
+    CALLER_ROOM = 16 * 1024, /* of a caller's stack */
+};
+
+enum reader { READER_POLLER, READER_CALLER, READER_NOBODY };
+
+struct plain {
+    struct transport base;
+    int fd;
+    struct poller_entry entry;
+
+    /* under base.lock: */
+    uint32_t events; /* that the poller looks for */
+    bool added;
+    bool busy;      /* the poller is reading */
+    bool out_waits; /* the writer waits for EPOLLOUT, with its reference */
+    enum reader reader;
+
+    /* the reader's own: */
+    uint8_t *kept; /* the start of a frame */
+    size_t kept_size;
+    size_t kept_max;
+    size_t wanted; /* of it, to go on */
+};
+
+static struct plain *plain_of(struct transport *t)
+{
+    return FLY_CONTAINER(t, struct plain, base);
+}
+
+/* Under the lock. */
+static void look_for(struct plain *p)
+{
+    uint32_t events = (p->reader == READER_POLLER && p->base.reading ? EPOLLIN : 0U) |
+                      (p->out_waits ? EPOLLOUT : 0U);
+
+    if (p->added && events != p->events) {
+        p->events = events;
+        poller_change(&p->entry, events);
+    }
+}
+
+/* ---- sending ---- */
+
+static bool fits(struct transport *t)
+{
+    (void)t;
+    return true;
+}
+
+static bool send_now(struct transport *t)
+{
+    struct plain *p = plain_of(t);
+
+    while (t->sent < t->sending.size) {
+        ssize_t count = send(p->fd, t->sending.data + t->sent, t->sending.size - t->sent,
+                             MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (count < 0 && errno == EINTR) {
+            continue;
+        }
+        if (count < 0) {
+            return errno == EAGAIN;
+        }
+        transport_count_sent(t, (size_t)count);
+    }
+    return true;
+}
+
+static bool send_later(struct transport *t)
+{
+    struct plain *p = plain_of(t);
+
+    transport_lock(t);
+    bool alive = p->added;
+    p->out_waits = alive;
+    look_for(p);
+    transport_unlock(t);
+    return alive;
+}
+
+/* ---- reading ---- */
+
+/* Keeps what no frame was made of yet. `data` may be of `kept` itself. False: out of memory. */
+static bool keep(struct plain *p, const uint8_t *data, size_t size, size_t wanted)
+{
+    /* more than any reader's room is read in place */
+    size_t need = wanted > CALLER_ROOM ? wanted : size;
+    bool inside = p->kept != NULL && data >= p->kept && data <= p->kept + p->kept_max;
+
+    p->wanted = wanted;
+    p->kept_size = size;
+    if (size == 0) {
+        free(p->kept);
+        p->kept = NULL;
+        p->kept_max = 0;
+        return true;
+    }
+    if (inside) {
+        memmove(p->kept, data, size);
+    }
+    if (need > p->kept_max || p->kept_max > POLLER_BUFFER_SIZE + need) {
+        uint8_t *larger = realloc(p->kept, need);
+        if (larger == NULL) {
+            return false;
+        }
+        p->kept = larger;
+        p->kept_max = need;
+    }
+    if (!inside) {
+        memcpy(p->kept, data, size);
+    }
+    return true;
+}
+
+/* One recv, and what comes of it. False: the connection is over. */
+static bool read_some(struct plain *p, uint8_t *room, size_t room_size, int flags)
+{
+    struct transport *t = &p->base;
+    bool large = p->wanted > room_size;
+    uint8_t *data = large ? p->kept : room;
+    size_t max = large ? p->kept_max : room_size;
+    size_t wanted = 0;
+
+    if (!large && p->kept_size > 0) {
+        memcpy(room, p->kept, p->kept_size);
+    }
+    ssize_t count = recv(p->fd, data + p->kept_size, max - p->kept_size, flags);
+    if (count <= 0) {
+        return count < 0 && (errno == EAGAIN || errno == EINTR);
+    }
+    size_t size = p->kept_size + (size_t)count;
+    (void)atomic_fetch_add_explicit(&t->bytes_in, (uint64_t)count, memory_order_relaxed);
+    rpc_batch_begin();
+    size_t used = t->config.events->received(t->user, data, size, &wanted);
+    rpc_batch_end();
+    return used != SIZE_MAX && keep(p, data + used, size - used, wanted);
+}
+
+/* The reader, after the entry was removed. */
+static void end(struct plain *p)
+{
+    struct transport *t = &p->base;
+
+    transport_lock(t);
+    bool first = transport_set_closing(t);
+    bool writer = p->out_waits;
+    p->out_waits = false;
+    transport_unlock(t);
+    if (first) {
+        (void)shutdown(p->fd, SHUT_RDWR);
+        transport_budget_leave(t);
+    }
+    if (writer) {
+        transport_sent(t, false);
+    }
+    transport_end(t);
+}
+
+/* On the poller thread. With the lock, which it gives back. */
+static void remove_and_end(struct plain *p)
+{
+    p->added = false;
+    poller_remove(&p->entry);
+    transport_unlock(&p->base);
+    end(p);
+}
+
+/* The part of on_ready that may write on. */
+static void write_on(struct plain *p)
+{
+    struct transport *t = &p->base;
+
+    transport_lock(t);
+    bool mine = p->out_waits;
+    p->out_waits = false;
+    transport_unlock(t);
+    if (mine) {
+        transport_sent(t, send_now(t));
+    }
+}
+
+static void on_ready(struct poller_entry *entry, uint32_t events)
+{
+    struct plain *p = FLY_CONTAINER(entry, struct plain, entry);
+    struct transport *t = &p->base;
+    bool hung_up = (events & (EPOLLHUP | EPOLLERR)) != 0;
+
+    if (hung_up || (events & EPOLLOUT) != 0) {
+        write_on(p);
+    }
+    transport_lock(t);
+    bool mine = p->reader == READER_POLLER && t->reading;
+    bool read = mine && (hung_up || (events & EPOLLIN) != 0);
+    p->busy = read;
+    transport_unlock(t);
+    bool alive = !read || read_some(p, poller_buffer(), POLLER_BUFFER_SIZE, MSG_DONTWAIT);
+    transport_lock(t);
+    p->busy = false;
+    if (hung_up && p->reader == READER_CALLER) {
+        p->added = false; /* the caller ends it when it comes back */
+        poller_remove(&p->entry);
+        transport_unlock(t);
+        return;
+    }
+    if (!alive || (hung_up && (!read || t->closing))) {
+        remove_and_end(p);
+        return;
+    }
+    if (p->reader == READER_POLLER && read) {
+        (void)transport_goes_on(t);
+    }
+    look_for(p);
+    transport_unlock(t);
+}
+
+static bool start(struct transport *t)
+{
+    struct plain *p = plain_of(t);
+
+    p->entry.ready = on_ready;
+    p->events = EPOLLIN;
+    transport_lock(t); /* an event at once waits for this */
+    bool added = poller_add(&p->entry, p->fd, p->events);
+    p->added = added;
+    t->closing = t->closing || !added;
+    transport_unlock(t);
+    return added;
+}
+
+static bool resume(struct transport *t)
+{
+    transport_lock(t);
+    look_for(plain_of(t));
+    transport_unlock(t);
+    return true; /* gone, it was told already */
+}
+
+/* ---- life ---- */
+
+static void shut(struct transport *t, bool idle)
+{
+    (void)idle; /* a hang-up is noticed by whoever looks for nothing else */
+    (void)shutdown(plain_of(t)->fd, SHUT_RDWR);
+}
+
+static void destroy(struct transport *t)
+{
+    struct plain *p = plain_of(t);
+
+    (void)close(p->fd);
+    free(p->kept);
+    transport_fini(t);
+    free(p);
+}
+
+struct transport *transport_socket_make(int fd, const struct transport_config *config,
+                                        const struct transport_address *peer)
+{
+    static const struct transport_ops ops = {
+        .start = start,
+        .resume = resume,
+        .fits = fits,
+        .send_now = send_now,
+        .send_later = send_later,
+        .shut = shut,
+        .destroy = destroy,
+    };
+    struct plain *p = calloc(1, sizeof *p);
+
+    if (p == NULL) {
+        (void)close(fd);
+        return NULL;
+    }
+    transport_init(&p->base, &ops, config);
+    p->fd = fd;
+    transport_name(p->base.remote, &peer->socket.any,
+                   peer->kind == TRANSPORT_INPROC ? "inproc" : "ipc");
+    return &p->base;
+}
