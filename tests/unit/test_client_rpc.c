@@ -2,7 +2,7 @@
  * Tests of `flyrpc rpc` against a server that is no node: the service t.Things of
  * tests/vectors/transcode, all four kinds of calls, with no generated type on either side.
  */
-#include "flyrpc_fixture.h"
+#include "tests/unit/flyrpc_fixture.h"
 
 #include <stdlib.h>
 #include <string.h>
