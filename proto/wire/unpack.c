@@ -140,6 +140,7 @@ static bool take_delimited(struct unpacker *u, const ProtobufCFieldDescriptor *f
 static bool take_value(struct unpacker *u, const ProtobufCFieldDescriptor *field, void *member)
 {
     uint64_t value = 0;
+    uint32_t narrow = 0;
 
     switch (field_wire_type(field->type)) {
     case PROTOBUF_C_WIRE_TYPE_VARINT:
@@ -152,13 +153,15 @@ static bool take_value(struct unpacker *u, const ProtobufCFieldDescriptor *field
         if (!cursor_skip(&u->c, 4)) {
             return false;
         }
-        *(uint32_t *)member = fly_load_u32(u->c.at - 4);
+        narrow = fly_load_u32(u->c.at - 4);
+        memcpy(member, &narrow, sizeof narrow); /* which may be a float */
         return true;
     case PROTOBUF_C_WIRE_TYPE_64BIT:
         if (!cursor_skip(&u->c, 8)) {
             return false;
         }
-        *(uint64_t *)member = fly_load_u64(u->c.at - 8);
+        value = fly_load_u64(u->c.at - 8);
+        memcpy(member, &value, sizeof value);
         return true;
     case PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED:
         return take_delimited(u, field, member);
