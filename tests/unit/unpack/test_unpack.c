@@ -1,6 +1,5 @@
-/* validate_unpack takes what validate_message takes and
- * gives what protobuf-c gives, of every kind of field and in every order, and never goes past the
- * end of bytes or arena. */
+/* validate_unpack takes what validate_message takes and gives what protobuf-c gives, of every kind
+ * of field and in every order, and never goes past the end of bytes or arena. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
