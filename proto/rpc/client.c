@@ -155,6 +155,7 @@ enum fly_status rpc_client_create(struct rpc_client **out, const struct rpc_clie
     (void)pthread_cond_init(&client->changed, NULL);
     fly_list_init(&client->waiting);
     rpc_timer_init(&client->timer, client_on_timer, client);
+    client->dial_job.run = client_dial_run;
     retry_throttle_init(&client->throttle, client->config.throttle_tokens,
                         client->config.throttle_ratio);
     randombytes_buf(&seed, sizeof seed);
@@ -189,7 +190,7 @@ void rpc_client_close(struct rpc_client *client)
     client_lock(client);
     client->closed = true;
     client_unlock(client);
-    rpc_timer_stop(&client->timer); /* it dials no more, and nothing arms it */
+    rpc_timer_stop(&client->timer); /* nothing arms it again */
     client_wait_end(client);
     client_lock(client);
     while (client->busy > 0) {

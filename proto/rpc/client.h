@@ -50,14 +50,15 @@ struct rpc_client_config {
     const char *const *urls; /* several: replicas of one service */
     size_t url_count;
     enum rpc_balance balance;
-    struct rpc_channel_config channel; /* template of each connection; url and callbacks but hello_* are ignored */
-    int64_t backoff_first_ms;          /* between tries to connect; 0: 50 */
-    int64_t backoff_max_ms;            /* 0: 5,000 */
-    uint32_t waiting_max;              /* wait-for-ready calls kept; 0: 1,024 */
-    uint32_t retry_keep_max;           /* bytes of a request kept to be sent again; 0: 64 KiB */
-    uint32_t keep_total_max;           /* bytes of all requests kept; 0: 16 MiB */
-    uint32_t throttle_tokens;          /* A6: maxTokens; 0: 10 */
-    uint32_t throttle_ratio;           /* A6: tokenRatio in thousandths; 0: 100 */
+    struct rpc_channel_config
+        channel; /* template of each connection; url and callbacks but hello_* are ignored */
+    int64_t backoff_first_ms; /* between tries to connect; 0: 50 */
+    int64_t backoff_max_ms;   /* 0: 5,000 */
+    uint32_t waiting_max;     /* wait-for-ready calls kept; 0: 1,024 */
+    uint32_t retry_keep_max;  /* bytes of a request kept to be sent again; 0: 64 KiB */
+    uint32_t keep_total_max;  /* bytes of all requests kept; 0: 16 MiB */
+    uint32_t throttle_tokens; /* A6: maxTokens; 0: 10 */
+    uint32_t throttle_ratio;  /* A6: tokenRatio in thousandths; 0: 100 */
 };
 
 enum rpc_client_state {

@@ -16,7 +16,7 @@ void client_call_end(struct client_call *call, struct rpc_reply *reply)
     if (!call->only_conn) {
         int64_t taken_us = fly_clock_boot_us() - call->started_us;
         if (reply->status == FLY_OK) {
-            rpc_metrics_message(call->counts, true, 0);
+            client_count_message(call->counts, true, reply->message);
         }
         rpc_metrics_ended(call->counts, reply->status, taken_us * 1000);
     }

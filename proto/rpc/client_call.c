@@ -26,16 +26,16 @@ static struct rpc_method_metrics *count_start(struct rpc_client *client,
 
     (void)atomic_fetch_add_explicit(&client->calls, 1, memory_order_relaxed);
     rpc_metrics_started(counts);
-    rpc_metrics_message(counts, false, 0);
     return counts;
 }
 
-static void count_end(struct rpc_method_metrics *counts, enum fly_status status, int64_t started_us)
+static void count_end(struct rpc_method_metrics *counts, const struct rpc_reply *reply,
+                      int64_t started_us)
 {
-    if (status == FLY_OK) {
-        rpc_metrics_message(counts, true, 0);
+    if (reply->status == FLY_OK) {
+        client_count_message(counts, true, reply->message);
     }
-    rpc_metrics_ended(counts, status, (fly_clock_boot_us() - started_us) * 1000);
+    rpc_metrics_ended(counts, reply->status, (fly_clock_boot_us() - started_us) * 1000);
 }
 
 /* ---- waited for ---- */
@@ -81,6 +81,7 @@ enum fly_status rpc_client_call(struct rpc_client *client, const struct rpc_meth
     int64_t started_us = fly_clock_boot_us();
     struct client_conn *conn = NULL;
 
+    client_count_message(counts, false, request);
     /* one that would wait for room has to be told apart from one that the server refused */
     if (!o->wait_for_ready && !hedges(method)) {
         conn = client_conn_pick(client, 0, 1);
@@ -95,7 +96,7 @@ enum fly_status rpc_client_call(struct rpc_client *client, const struct rpc_meth
             client_wait_pump(client);
         }
         if (good || client_answered(method, reply)) {
-            count_end(counts, status, started_us);
+            count_end(counts, reply, started_us);
             client_conn_drop(conn);
             return status;
         }
@@ -108,7 +109,7 @@ enum fly_status rpc_client_call(struct rpc_client *client, const struct rpc_meth
     if (conn == NULL) {
         refuse(reply, FLY_RESOURCE_EXHAUSTED, "too many calls at once");
     }
-    count_end(counts, reply->status, started_us);
+    count_end(counts, reply, started_us);
     if (conn != NULL) {
         client_conn_drop(conn);
     }
@@ -163,7 +164,7 @@ void rpc_client_start(struct rpc_client *client, const struct rpc_method *method
     }
     if (call == NULL) {
         refuse(&reply, FLY_RESOURCE_EXHAUSTED, "too many calls at once");
-        count_end(counts, reply.status, started_us);
+        count_end(counts, &reply, started_us);
         done(user, &reply);
         return;
     }
@@ -175,6 +176,7 @@ void rpc_client_start(struct rpc_client *client, const struct rpc_method *method
     }
     (void)client_call_keep(call, request, o->metadata,
                            method->retry != NULL ? client->config.retry_keep_max : 0);
+    rpc_metrics_message(counts, false, call->request_size);
     call->hedged = hedges(method) && call->kept;
     /* two holds: the call's, and ours until it has started; it may have ended by then */
     struct client_conn *conn = call->hedged ? NULL : client_conn_pick(client, 0, 2);

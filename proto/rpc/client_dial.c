@@ -1,9 +1,10 @@
 /*
  * client_dial - when each url of a client is dialled, and what comes of it.
  *
- * Dials on the timer thread only; `opened` and `closed` come from nng's or the timer's. Balanced
- * over all: each url has its own pace. Pick-first: one pace for the list, which is gone through
- * from its start: the next url when one has failed, or beside one that is slow to answer.
+ * Dials in a job that the timer posts: opening may take milliseconds (TLS keys are parsed), and all
+ * deadlines of the process would wait. `opened` and `closed` come from any thread of the library.
+ * Balanced over all: each url has its own pace. Pick-first: one pace for the list, which is gone
+ * through from its start: the next url when one has failed, or beside one that is slow to answer.
  *
  * The pace (gRPC's connection backoff): a failure waits first * 2^(n-1), at most max, ± 20 %; it
  * starts anew after a connection that lived as long as the wait before it. A connection that is
@@ -346,13 +347,32 @@ static void dial(struct rpc_client *client, struct client_target *target, int64_
     }
 }
 
-void client_dial_due(struct rpc_client *client, int64_t now_ms)
+void client_dial_run(struct rpc_job *job)
 {
+    struct rpc_client *client = FLY_CONTAINER(job, struct rpc_client, dial_job);
+
+    client_lock(client);
     for (uint32_t i = 0; i < client->target_count && !client->closed; i++) {
         struct client_target *target = &client->targets[i];
+        int64_t now_ms = fly_clock_boot_ms();
         if (target->step == TARGET_DUE && target->due_ms <= now_ms) {
             dial(client, target, now_ms);
         }
+    }
+    client->dial_posted = false;
+    if (client_dial_next(client) != INT64_MAX) {
+        client_arm(client, client_dial_next(client));
+    }
+    client_busy(client, -1);
+    client_unlock(client);
+}
+
+void client_dial_due(struct rpc_client *client, int64_t now_ms)
+{
+    if (!client->closed && !client->dial_posted && client_dial_next(client) <= now_ms) {
+        client->dial_posted = true;
+        client_busy(client, 1);
+        rpc_job_post(&client->dial_job);
     }
 }
 

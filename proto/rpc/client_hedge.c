@@ -192,8 +192,10 @@ static bool run(struct client_call *call, struct fly_error *error)
     struct client_hedge *hedge = call->hedge;
     const struct retry_policy *policy = policy_of(call);
 
-    while (!hedge->over && retry_hedge_due(&hedge->plan, &call->retry, policy, &client->throttle,
-                                           fly_clock_boot_ms())) {
+    /* while the lock was given up, what was launched may have ended and sent the call to wait */
+    while (!hedge->over && call->step == CALL_HEDGING &&
+           retry_hedge_due(&hedge->plan, &call->retry, policy, &client->throttle,
+                           fly_clock_boot_ms())) {
         const char *why = "";
         bool may = client_may_go(call, &why) == FLY_OK;
         struct client_conn *conn = may ? client_conn_pick(client, hedge->used, 1) : NULL;

@@ -138,8 +138,8 @@ struct client_call {
     const ProtobufCMessage *request;
     const struct rpc_call *parent; /* only beside `request` */
     bool kept;
-    uint8_t *kept_bytes; /* `small`, or the heap's */
-    uint32_t kept_size;  /* of the packed request; the metadata's entries follow */
+    uint8_t *kept_bytes;   /* `small`, or the heap's */
+    uint32_t request_size; /* packed; the metadata's entries follow it */
     uint32_t metadata_size;
     const uint8_t *metadata;
 
@@ -181,7 +181,9 @@ struct rpc_client {
     pthread_cond_t changed;
     struct rpc_timer timer;
     struct fly_rng rng;
-    bool asked; /* the first call has come */
+    struct rpc_job dial_job;
+    bool dial_posted; /* and not done */
+    bool asked;       /* the first call has come */
     bool closed;
     uint32_t ready;          /* targets that are up */
     uint32_t cursor;         /* pick-first: urls up to this one were tried in this round */
@@ -233,8 +235,9 @@ uint64_t client_conns_begun(struct rpc_client *client);
 void client_connect(struct rpc_client *client);
 /* Under the lock: lost, or the server goes away; dials again. */
 void client_conn_retire(struct client_conn *conn);
-/* Under the lock, which it gives up in between. Dials what is due. */
+/* Under the lock: has what is due dialled. */
 void client_dial_due(struct rpc_client *client, int64_t now_ms);
+void client_dial_run(struct rpc_job *job);
 /* When next; INT64_MAX: never. */
 int64_t client_dial_next(const struct rpc_client *client);
 
@@ -249,8 +252,11 @@ void client_call_pin(struct client_call *call);
 /* The last one frees the record, lets go of its connection and wakes its waiter. Not under the
  * lock. */
 void client_call_drop(struct client_call *call);
+/* Counts the request, or the reply's message. */
+void client_count_message(struct rpc_method_metrics *counts, bool in,
+                          const ProtobufCMessage *message);
 /* Packs a copy of the request and the metadata, if it is small, or within `max`. RESOURCE_EXHAUSTED
- * and no copy otherwise. */
+ * and no copy otherwise. call->request_size is set in both cases. */
 enum fly_status client_call_keep(struct client_call *call, const ProtobufCMessage *request,
                                  struct fly_bytes metadata, size_t max);
 /* Sends the request over a connection; `previous` attempts were made before. As

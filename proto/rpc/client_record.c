@@ -193,8 +193,9 @@ void client_call_pin(struct client_call *call)
 static void kept_free(struct client_call *call)
 {
     if (call->kept_bytes != NULL && call->kept_bytes != call->small) {
-        (void)atomic_fetch_sub_explicit(
-            &call->client->kept_total, call->kept_size + call->metadata_size, memory_order_relaxed);
+        (void)atomic_fetch_sub_explicit(&call->client->kept_total,
+                                        call->request_size + call->metadata_size,
+                                        memory_order_relaxed);
         free(call->kept_bytes);
     }
     call->kept_bytes = NULL;
@@ -235,6 +236,12 @@ void client_call_drop(struct client_call *call)
 
 /* ---- requests ---- */
 
+void client_count_message(struct rpc_method_metrics *counts, bool in,
+                          const ProtobufCMessage *message)
+{
+    rpc_metrics_message(counts, in, protobuf_c_message_get_packed_size(message));
+}
+
 enum fly_status client_call_keep(struct client_call *call, const ProtobufCMessage *request,
                                  struct fly_bytes metadata, size_t max)
 {
@@ -242,6 +249,7 @@ enum fly_status client_call_keep(struct client_call *call, const ProtobufCMessag
     size_t total = size + metadata.size;
     uint8_t *bytes = call->small;
 
+    call->request_size = (uint32_t)size;
     if (total > CLIENT_SMALL_MAX) {
         if (total > max) {
             return FLY_RESOURCE_EXHAUSTED;
@@ -260,7 +268,6 @@ enum fly_status client_call_keep(struct client_call *call, const ProtobufCMessag
     }
     call->kept = true;
     call->kept_bytes = bytes;
-    call->kept_size = (uint32_t)size;
     call->metadata = bytes + size;
     call->metadata_size = (uint32_t)metadata.size;
     return FLY_OK;
@@ -270,7 +277,7 @@ enum fly_status client_call_keep(struct client_call *call, const ProtobufCMessag
 static ProtobufCMessage *unpack_kept(const struct client_call *call, void **memory)
 {
     const ProtobufCMessageDescriptor *type = call->method->request;
-    struct fly_bytes bytes = {call->kept_bytes, call->kept_size};
+    struct fly_bytes bytes = {call->kept_bytes, call->request_size};
     size_t size = 0;
 
     if (validate_message(type, bytes, KEPT_ARENA_MAX, &size, NULL) != FLY_OK) {

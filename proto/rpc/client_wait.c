@@ -264,7 +264,7 @@ void client_on_timer(void *user)
     run_due(client, now_ms);
     settle_conns(client);
     bool full = client->full;
-    int64_t next_ms = client_dial_next(client);
+    int64_t next_ms = client->dial_posted ? INT64_MAX : client_dial_next(client);
     if (client->heap_count > 0 && client->heap[1]->due_ms < next_ms) {
         next_ms = client->heap[1]->due_ms;
     }
