@@ -316,30 +316,10 @@ static enum fly_status decode_packed(struct decoder *d, const struct schema_mess
 /* What a map's entry says when it leaves something out. */
 static json_t *default_of(const struct schema_field *field)
 {
-    switch (field->type) {
-    case SCHEMA_STRING:
-    case SCHEMA_BYTES:
-        return json_string("");
-    case SCHEMA_MESSAGE:
-    case SCHEMA_GROUP:
-        return json_object();
-    case SCHEMA_DOUBLE:
-    case SCHEMA_FLOAT:
-    case SCHEMA_INT64:
-    case SCHEMA_UINT64:
-    case SCHEMA_INT32:
-    case SCHEMA_FIXED64:
-    case SCHEMA_FIXED32:
-    case SCHEMA_BOOL:
-    case SCHEMA_UINT32:
-    case SCHEMA_ENUM:
-    case SCHEMA_SFIXED32:
-    case SCHEMA_SFIXED64:
-    case SCHEMA_SINT32:
-    case SCHEMA_SINT64:
-        return json_of_scalar(field, 0);
-    }
-    FLY_UNREACHABLE();
+    return field->type == SCHEMA_STRING || field->type == SCHEMA_BYTES ? json_string("")
+           : field->type == SCHEMA_MESSAGE || field->type == SCHEMA_GROUP
+               ? json_object()
+               : json_of_scalar(field, 0);
 }
 
 static void put_entry(json_t *map, const json_t *key, json_t *value)

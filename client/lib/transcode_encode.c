@@ -1,28 +1,13 @@
 /* JSON into protobuf: see transcode.h. */
-#include <errno.h>
-#include <float.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/lib/text.h"
-#include "client/lib/transcode.h"
+#include "client/lib/transcode_parts.h"
 #include "proto/base/check.h"
 
-enum { PATH_SIZE = 160, NEAR_MAX = 64, VARINT_MAX = 10 };
-
-enum wire { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_LENGTH = 2, WIRE_32 = 5 };
-
-struct encoder {
-    uint8_t *data;
-    size_t size;
-    size_t room;
-    char path[PATH_SIZE]; /* cut when it is longer */
-    size_t path_size;
-    unsigned depth;
-    struct fly_error *error;
-};
+enum { VARINT_MAX = 10 };
 
 static enum fly_status encode_message(struct encoder *e, const struct schema_message *type,
                                       json_t *object);
@@ -49,51 +34,6 @@ static void path_pop(struct encoder *e, size_t before)
 {
     e->path_size = before;
     e->path[before] = '\0';
-}
-
-__attribute__((format(printf, 2, 3))) static enum fly_status wrong(struct encoder *e,
-                                                                   const char *format, ...)
-{
-    char text[FLY_ERROR_TEXT_SIZE];
-    va_list args;
-
-    va_start(args, format);
-    (void)vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    return fly_error_set(e->error, FLY_INVALID_ARGUMENT, "%s%s%s",
-                         e->path_size > 0 ? e->path + (e->path[0] == '.') : "",
-                         e->path_size > 0 ? ": " : "", text);
-}
-
-static const char *kind_of(const json_t *value)
-{
-    switch (json_typeof(value)) {
-    case JSON_OBJECT:
-        return "an object";
-    case JSON_ARRAY:
-        return "an array";
-    case JSON_STRING:
-        return "a text";
-    case JSON_INTEGER:
-    case JSON_REAL:
-        return "a number";
-    case JSON_TRUE:
-    case JSON_FALSE:
-        return "true or false";
-    case JSON_NULL:
-        return "null";
-    }
-    return "something else";
-}
-
-/* "takes int32, not an object" */
-static enum fly_status other_kind(struct encoder *e, const struct schema_field *field,
-                                  const json_t *value)
-{
-    char type[SCHEMA_TYPE_TEXT];
-
-    schema_type_text(field, type);
-    return wrong(e, "this is %s, and %.120s is needed", kind_of(value), type);
 }
 
 /* --- bytes --- */
@@ -154,209 +94,6 @@ static enum fly_status close_length(struct encoder *e, size_t start)
     return status;
 }
 
-/* --- scalars --- */
-
-static bool is_signed(enum schema_type type)
-{
-    return type == SCHEMA_INT32 || type == SCHEMA_SINT32 || type == SCHEMA_SFIXED32 ||
-           type == SCHEMA_INT64 || type == SCHEMA_SINT64 || type == SCHEMA_SFIXED64 ||
-           type == SCHEMA_ENUM;
-}
-
-static bool is_wide(enum schema_type type)
-{
-    return type == SCHEMA_INT64 || type == SCHEMA_UINT64 || type == SCHEMA_FIXED64 ||
-           type == SCHEMA_SFIXED64 || type == SCHEMA_SINT64;
-}
-
-/* A whole number as sign and size. */
-struct whole {
-    bool negative;
-    uint64_t size;
-};
-
-static bool whole_of_real(double value, struct whole *out)
-{
-    if (!(fabs(value) < 18446744073709551616.0) || floor(value) != value) {
-        return false;
-    }
-    *out = (struct whole){value < 0, (uint64_t)fabs(value)};
-    return true;
-}
-
-/* "-12", "12.0", "1e3": as a JSON number has it, and nothing around it. */
-static bool whole_of_text(const char *text, struct whole *out)
-{
-    bool negative = text[0] == '-';
-    const char *digits = text + negative;
-    size_t count = strspn(digits, "0123456789");
-    char *end = NULL;
-
-    if (count == 0) {
-        return false;
-    }
-    errno = 0;
-    if (digits[count] == '\0') {
-        *out = (struct whole){negative, strtoull(digits, &end, 10)};
-        return errno == 0;
-    }
-    if (strspn(digits, "0123456789.eE+-") != strlen(digits)) {
-        return false;
-    }
-    double value = strtod(text, &end);
-    return *end == '\0' && whole_of_real(value, out);
-}
-
-static enum fly_status take_whole(struct encoder *e, const struct schema_field *field,
-                                  const json_t *value, uint64_t *out)
-{
-    struct whole w = {false, 0};
-    bool good = false;
-
-    if (json_is_integer(value)) {
-        json_int_t n = json_integer_value(value);
-        w = (struct whole){n < 0, n < 0 ? (uint64_t)0 - (uint64_t)n : (uint64_t)n};
-        good = true;
-    } else if (json_is_real(value)) {
-        good = whole_of_real(json_real_value(value), &w);
-    } else if (json_is_string(value)) {
-        good = whole_of_text(json_string_value(value), &w);
-    } else {
-        return other_kind(e, field, value);
-    }
-    if (!good) {
-        return wrong(e, "not a whole number, or past 64 bits");
-    }
-    unsigned bits = is_wide(field->type) ? 64 : 32;
-    uint64_t most = is_signed(field->type) ? UINT64_MAX >> (65 - bits) : UINT64_MAX >> (64 - bits);
-    uint64_t least = is_signed(field->type) ? most + 1 : 0;
-    if (w.size > (w.negative ? least : most)) {
-        char type[SCHEMA_TYPE_TEXT];
-        schema_type_text(field, type);
-        return wrong(e, "%s%llu is not within %.60s", w.negative ? "-" : "",
-                     (unsigned long long)w.size, type);
-    }
-    *out = w.negative ? (uint64_t)0 - w.size : w.size;
-    return FLY_OK;
-}
-
-static enum fly_status take_real(struct encoder *e, const struct schema_field *field,
-                                 const json_t *value, double *out)
-{
-    const char *text = json_string_value(value);
-    char *end = NULL;
-
-    if (json_is_number(value)) {
-        *out = json_number_value(value);
-    } else if (text == NULL) {
-        return other_kind(e, field, value);
-    } else if (strcmp(text, "NaN") == 0) {
-        *out = (double)NAN;
-        return FLY_OK;
-    } else if (strcmp(text, "Infinity") == 0 || strcmp(text, "-Infinity") == 0) {
-        *out = text[0] == '-' ? -(double)INFINITY : (double)INFINITY;
-        return FLY_OK;
-    } else {
-        size_t sign = text[0] == '-';
-        bool good = text[sign] >= '0' && text[sign] <= '9' &&
-                    strspn(text, "0123456789.eE+-") == strlen(text);
-        *out = good ? strtod(text, &end) : 0;
-        if (!good || *end != '\0') {
-            return wrong(e, "'%.40s' is not a number", text);
-        }
-    }
-    double most = field->type == SCHEMA_FLOAT ? (double)FLT_MAX : DBL_MAX;
-    return fabs(*out) <= most ? FLY_OK : wrong(e, "past what the type holds");
-}
-
-static enum fly_status take_enum(struct encoder *e, const struct schema_field *field,
-                                 const json_t *value, uint64_t *out)
-{
-    const struct schema_enum *of = field->enumeration;
-    const char *names[NEAR_MAX];
-    const char *text = json_string_value(value);
-
-    if (text == NULL) {
-        return take_whole(e, field, value, out);
-    }
-    for (size_t i = 0; i < of->value_count; i++) {
-        if (strcmp(of->values[i].name, text) == 0) {
-            *out = (uint64_t)(int64_t)of->values[i].number;
-            return FLY_OK;
-        }
-        if (i < NEAR_MAX) {
-            names[i] = of->values[i].name;
-        }
-    }
-    size_t count = of->value_count < NEAR_MAX ? of->value_count : NEAR_MAX;
-    const char *near = text_nearest(text, names, count);
-    return near != NULL
-               ? wrong(e, "%.80s has no value '%.40s'; did you mean '%.60s'?", of->name, text, near)
-               : wrong(e, "%.80s has no value '%.40s'", of->name, text);
-}
-
-/* What a scalar is on the wire. */
-struct scalar {
-    enum wire wire;
-    uint64_t bits;
-    bool zero; /* left out where there is no presence */
-};
-
-static uint64_t zigzag(uint64_t value)
-{
-    return (value << 1) ^ ((uint64_t)0 - (value >> 63));
-}
-
-static enum fly_status take_number(struct encoder *e, const struct schema_field *field,
-                                   const json_t *value, struct scalar *out)
-{
-    enum fly_status status = field->type == SCHEMA_ENUM ? take_enum(e, field, value, &out->bits)
-                                                        : take_whole(e, field, value, &out->bits);
-
-    out->zero = out->bits == 0;
-    out->wire = WIRE_VARINT;
-    if (field->type == SCHEMA_FIXED32 || field->type == SCHEMA_SFIXED32) {
-        out->wire = WIRE_32;
-    } else if (field->type == SCHEMA_FIXED64 || field->type == SCHEMA_SFIXED64) {
-        out->wire = WIRE_64;
-    } else if (field->type == SCHEMA_SINT32 || field->type == SCHEMA_SINT64) {
-        out->bits = zigzag(out->bits);
-    }
-    return status;
-}
-
-static enum fly_status take_scalar(struct encoder *e, const struct schema_field *field,
-                                   const json_t *value, struct scalar *out)
-{
-    enum fly_status status = FLY_OK;
-    double real = 0;
-
-    *out = (struct scalar){.wire = WIRE_VARINT};
-    if (field->type == SCHEMA_BOOL) {
-        if (!json_is_boolean(value)) {
-            return other_kind(e, field, value);
-        }
-        out->bits = json_is_true(value);
-        out->zero = out->bits == 0;
-        return FLY_OK;
-    }
-    if (field->type != SCHEMA_DOUBLE && field->type != SCHEMA_FLOAT) {
-        return take_number(e, field, value, out);
-    }
-    status = take_real(e, field, value, &real);
-    if (status != FLY_OK) {
-        return status;
-    }
-    float narrow = (float)real;
-    uint32_t bits = 0;
-    memcpy(&bits, &narrow, sizeof bits);
-    memcpy(&out->bits, &real, sizeof real);
-    out->wire = field->type == SCHEMA_FLOAT ? WIRE_32 : WIRE_64;
-    out->bits = field->type == SCHEMA_FLOAT ? bits : out->bits;
-    out->zero = out->bits == 0; /* -0.0 is another value */
-    return FLY_OK;
-}
-
 static enum fly_status put_scalar(struct encoder *e, const struct scalar *scalar)
 {
     uint8_t bytes[8];
@@ -378,10 +115,10 @@ static enum fly_status encode_bytes(struct encoder *e, const struct schema_field
     size_t size = 0;
 
     if (text == NULL) {
-        return other_kind(e, field, value);
+        return encoder_other_kind(e, field, value);
     }
     if (!transcode_base64_decode(text, json_string_length(value), &bytes, &size)) {
-        return wrong(e, "not base64");
+        return encoder_wrong(e, "not base64");
     }
     enum fly_status status = FLY_OK;
     if (size > 0 || field->presence || field->repeated) {
@@ -397,7 +134,7 @@ static enum fly_status encode_text(struct encoder *e, const struct schema_field 
                                    const json_t *value)
 {
     if (!json_is_string(value)) {
-        return other_kind(e, field, value);
+        return encoder_other_kind(e, field, value);
     }
     size_t size = json_string_length(value);
     if (size == 0 && !field->presence && !field->repeated) {
@@ -412,7 +149,7 @@ static enum fly_status encode_inner(struct encoder *e, const struct schema_field
                                     json_t *value)
 {
     if (!json_is_object(value)) {
-        return other_kind(e, field, value);
+        return encoder_other_kind(e, field, value);
     }
     enum fly_status status = put_tag(e, field, WIRE_LENGTH);
     size_t start = e->size;
@@ -434,7 +171,7 @@ static enum fly_status encode_one(struct encoder *e, const struct schema_field *
     case SCHEMA_MESSAGE:
         return encode_inner(e, field, value);
     case SCHEMA_GROUP:
-        return wrong(e, "groups cannot be sent");
+        return encoder_wrong(e, "groups cannot be sent");
     case SCHEMA_DOUBLE:
     case SCHEMA_FLOAT:
     case SCHEMA_INT64:
@@ -451,7 +188,7 @@ static enum fly_status encode_one(struct encoder *e, const struct schema_field *
     case SCHEMA_SINT64:
         break;
     }
-    enum fly_status status = take_scalar(e, field, value, &scalar);
+    enum fly_status status = encoder_take_scalar(e, field, value, &scalar);
     if (status != FLY_OK || (scalar.zero && !field->presence && !field->repeated)) {
         return status;
     }
@@ -467,7 +204,7 @@ static enum fly_status encode_array(struct encoder *e, const struct schema_field
     enum fly_status status = FLY_OK;
 
     if (!json_is_array(value)) {
-        return wrong(e, "this is %s, and an array is needed", kind_of(value));
+        return encoder_wrong(e, "this is %s, and an array is needed", encoder_kind(value));
     }
     if (json_array_size(value) == 0) {
         return FLY_OK;
@@ -480,7 +217,7 @@ static enum fly_status encode_array(struct encoder *e, const struct schema_field
         struct scalar scalar;
         if (!field->packed) {
             status = encode_one(e, field, element);
-        } else if ((status = take_scalar(e, field, element, &scalar)) == FLY_OK) {
+        } else if ((status = encoder_take_scalar(e, field, element, &scalar)) == FLY_OK) {
             status = put_scalar(e, &scalar);
         }
         path_pop(e, before);
@@ -509,7 +246,7 @@ static enum fly_status encode_map(struct encoder *e, const struct schema_field *
     enum fly_status status = FLY_OK;
 
     if (!json_is_object(object)) {
-        return wrong(e, "this is %s, and an object is needed", kind_of(object));
+        return encoder_wrong(e, "this is %s, and an object is needed", encoder_kind(object));
     }
     for (void *at = json_object_iter(object); at != NULL && status == FLY_OK;
          at = json_object_iter_next(object, at)) {
@@ -542,17 +279,17 @@ static enum fly_status encode_field(struct encoder *e, const struct schema_field
 static enum fly_status unknown_field(struct encoder *e, const struct schema_message *type,
                                      const char *name)
 {
-    const char *names[NEAR_MAX];
+    const char *names[ENCODER_NEAR_MAX];
     size_t count = 0;
 
-    for (size_t i = 0; i < type->field_count && count < NEAR_MAX; i++) {
+    for (size_t i = 0; i < type->field_count && count < ENCODER_NEAR_MAX; i++) {
         names[count++] = type->fields[i].json_name;
     }
     const char *near = text_nearest(name, names, count);
     (void)path_push(e, ".%.60s", name);
-    return near != NULL
-               ? wrong(e, "%.100s has no such field; did you mean '%.60s'?", type->name, near)
-               : wrong(e, "%.100s has no such field", type->name);
+    return near != NULL ? encoder_wrong(e, "%.100s has no such field; did you mean '%.60s'?",
+                                        type->name, near)
+                        : encoder_wrong(e, "%.100s has no such field", type->name);
 }
 
 /* The value of a field under either of its names; *seen counts the names that stood there. */
@@ -566,8 +303,8 @@ static enum fly_status field_value(struct encoder *e, const struct schema_field 
     *seen += (by_json != NULL) + (size_t)(by_name != NULL);
     *out = by_json != NULL ? by_json : by_name;
     if (by_json != NULL && by_name != NULL) {
-        return wrong(e, "'%.60s' and '%.60s' are one field: it stands here twice", field->json_name,
-                     field->name);
+        return encoder_wrong(e, "'%.60s' and '%.60s' are one field: it stands here twice",
+                             field->json_name, field->name);
     }
     return FLY_OK;
 }
@@ -599,8 +336,9 @@ static enum fly_status encode_fields(struct encoder *e, const struct schema_mess
         if (field->oneof >= 0) {
             const struct schema_field *other = chosen[field->oneof];
             if (other != NULL) {
-                return wrong(e, "'%.60s' and '%.60s' are of oneof %.60s: only one may be set",
-                             other->json_name, field->json_name, type->oneofs[field->oneof]);
+                return encoder_wrong(
+                    e, "'%.60s' and '%.60s' are of oneof %.60s: only one may be set",
+                    other->json_name, field->json_name, type->oneofs[field->oneof]);
             }
             chosen[field->oneof] = field;
         }
@@ -616,7 +354,7 @@ static enum fly_status encode_message(struct encoder *e, const struct schema_mes
                                       json_t *object)
 {
     if (e->depth == TRANSCODE_DEPTH_MAX) {
-        return wrong(e, "nested more than %d deep", TRANSCODE_DEPTH_MAX);
+        return encoder_wrong(e, "nested more than %d deep", TRANSCODE_DEPTH_MAX);
     }
     const struct schema_field **chosen = calloc(type->oneof_count + 1, sizeof(void *));
     FLY_CHECK(chosen != NULL);
@@ -636,8 +374,8 @@ enum fly_status transcode_encode(const struct schema_message *type, json_t *obje
     *out = NULL;
     *size = 0;
     if (!json_is_object(object)) {
-        return wrong(&e, "this is %s, and an object is needed: the fields of %.100s",
-                     kind_of(object), type->name);
+        return encoder_wrong(&e, "this is %s, and an object is needed: the fields of %.100s",
+                             encoder_kind(object), type->name);
     }
     status = encode_message(&e, type, object);
     if (status != FLY_OK) {

@@ -13,7 +13,11 @@
 
 static const struct fly_bytes nothing;
 
-enum { CROWD = 4 /* threads that wait for calls of one connection */ };
+enum {
+    CROWD = 4, /* threads that wait for calls of one connection */
+    CROWD_PATIENCE_US = 2000,
+    CROWD_REST = 1000, /* calls */
+};
 
 /* What a call says beside its message. */
 struct call_head {
@@ -132,16 +136,30 @@ static enum fly_status put_request(struct rpc_channel *channel, struct frame_hea
     return FLY_OK;
 }
 
-/* In a crowd of waiting threads, one read has woken many, and each is about to put its next request
- * as this one did: they get their turn first, and then one write carries all. */
-static void flush(struct rpc_channel *channel, bool crowd)
+/* Under the lock. In a crowd of waiting threads, one read has woken many, and each is about to put
+ * its next request as this one did: they get their turn first, and then one write carries all. */
+static bool joins_crowd(struct rpc_channel *channel)
 {
-    if (crowd) {
-        (void)sched_yield();
-        rpc_link_lock(&channel->link);
-        channel->flush_coming = false;
-        rpc_link_unlock(&channel->link);
+    channel->blocked++;
+    if (channel->crowd_rest > 0) {
+        channel->crowd_rest--;
+        return false;
     }
+    return channel->blocked >= CROWD;
+}
+
+static void flush_crowd(struct rpc_channel *channel)
+{
+    int64_t before_us = fly_clock_boot_us();
+
+    (void)sched_yield();
+    int64_t spent_us = fly_clock_boot_us() - before_us;
+    rpc_link_lock(&channel->link);
+    channel->flush_coming = false;
+    if (spent_us > CROWD_PATIENCE_US) {
+        channel->crowd_rest = CROWD_REST; /* it was others' work that ran: no more of that */
+    }
+    rpc_link_unlock(&channel->link);
     transport_flush(channel->link.transport);
 }
 
@@ -185,12 +203,14 @@ enum fly_status channel_start(struct rpc_channel *channel, const struct ending_t
             (void)rpc_timer_arm(&channel->timer, head.deadline_ms);
         }
     }
-    bool crowd = status == FLY_OK && target->waiter != NULL && ++channel->blocked >= CROWD;
+    bool crowd = status == FLY_OK && target->waiter != NULL && joins_crowd(channel);
     bool follows = crowd && channel->flush_coming;
     channel->flush_coming = channel->flush_coming || crowd;
     rpc_link_unlock(&channel->link);
-    if (status == FLY_OK && !follows) {
-        flush(channel, crowd);
+    if (crowd && !follows) {
+        flush_crowd(channel);
+    } else if (status == FLY_OK && !follows) {
+        transport_flush(channel->link.transport);
     }
     return status;
 }

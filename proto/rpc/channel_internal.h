@@ -32,11 +32,12 @@ enum slot_state { SLOT_FREE, SLOT_PENDING, SLOT_ABANDONED };
 
 struct rpc_stream;
 
-/* A thread that waits for its call. Once `ended` is set, it may be gone. */
+/* A thread that waits for its call. Once it has ended, it may be gone. */
+enum waiter_state { WAITER_UP, WAITER_ASLEEP, WAITER_ENDED };
 struct channel_waiter {
     struct rpc_reply *reply; /* filled before */
     uint32_t place;          /* see channel_wait.c */
-    atomic_bool ended;
+    atomic_uint state;       /* enum waiter_state */
 };
 
 /* Whom to tell how a call ended: a callback, a thread that waits, or a stream. */
@@ -74,16 +75,18 @@ struct rpc_channel {
     uint32_t calls_max;         /* ours, then the smaller of both sides' */
     uint32_t slots_used;        /* those behind have never been: nobody looks at them */
     uint32_t free_first;
-    uint32_t streams;                 /* open ones */
-    uint32_t blocked;                 /* threads that wait for a call */
-    bool flush_coming;                /* one of them is about to send what they all put */
-    atomic_uint bells[CHANNEL_BELLS]; /* see channel_wait.c */
-    uint32_t to_ring[CHANNEL_BELLS];  /* the reading thread's own */
-    bool ring_owed;
+    uint32_t streams;    /* open ones */
+    uint32_t blocked;    /* threads that wait for a call */
+    uint32_t crowd_rest; /* so many calls more do not wait for each other */
+    bool flush_coming;   /* one of them is about to send what they all put */
     bool closed;
     bool closing; /* by its owner */
     bool going_away;
+
     bool released; /* the timer thread's: its timer touches the connection no more */
+    atomic_uint bells[CHANNEL_BELLS]; /* see channel_wait.c */
+    uint32_t to_ring[CHANNEL_BELLS];  /* the reading thread's own */
+    bool ring_owed;
 
     atomic_uint references;
     atomic_int phase; /* enum channel_phase; left once, by whoever tells `opened` */

@@ -52,7 +52,7 @@ void channel_waiter_init(struct channel_waiter *waiter, struct rpc_reply *reply)
 {
     waiter->reply = reply;
     waiter->place = own_place();
-    atomic_init(&waiter->ended, false);
+    atomic_init(&waiter->state, WAITER_UP);
 }
 
 void channel_wait(struct rpc_channel *channel, struct channel_waiter *waiter)
@@ -60,8 +60,10 @@ void channel_wait(struct rpc_channel *channel, struct channel_waiter *waiter)
     atomic_uint *bell = &channel->bells[bell_of(waiter->place)];
 
     for (;;) {
-        uint32_t seen = atomic_load(bell);
-        if (atomic_load(&waiter->ended)) {
+        unsigned state = WAITER_UP;
+        uint32_t seen = atomic_load(bell); /* before the look at the state */
+        if (!atomic_compare_exchange_strong(&waiter->state, &state, WAITER_ASLEEP) &&
+            state == WAITER_ENDED) {
             return;
         }
         /* not when it has rung meanwhile */
@@ -73,17 +75,20 @@ void channel_wake(struct rpc_channel *channel, struct channel_waiter *waiter)
 {
     uint32_t place = waiter->place;
 
-    atomic_store(&waiter->ended, true); /* from here on it may be gone */
-    ring(channel, bell_of(place), bit_of(place));
+    /* from here on it may be gone */
+    if (atomic_exchange(&waiter->state, WAITER_ENDED) == WAITER_ASLEEP) {
+        ring(channel, bell_of(place), bit_of(place));
+    }
 }
 
 void channel_wake_later(struct rpc_channel *channel, struct channel_waiter *waiter)
 {
     uint32_t place = waiter->place;
 
-    atomic_store(&waiter->ended, true);
-    channel->to_ring[bell_of(place)] |= bit_of(place);
-    channel->ring_owed = true;
+    if (atomic_exchange(&waiter->state, WAITER_ENDED) == WAITER_ASLEEP) {
+        channel->to_ring[bell_of(place)] |= bit_of(place);
+        channel->ring_owed = true;
+    }
 }
 
 void channel_wake_marked(struct rpc_channel *channel)

@@ -169,3 +169,13 @@ bool transport_goes_on(struct transport *t)
         !t->closing && !(t->config.hold_back && transport_waiting(t) > t->config.out_max / 2);
     return t->reading;
 }
+
+bool transport_read_here(struct transport *t, int64_t deadline_ms, bool (*done)(void *user),
+                         void *user)
+{
+    if (t->ops->read_here != NULL) {
+        return t->ops->read_here(t, deadline_ms, done, user);
+    }
+    transport_flush(t);
+    return done(user);
+}

@@ -44,6 +44,7 @@ enum {
     TRANSPORT_MARK_SIZE = 16,
     /* Short frames that end calls may go so far over out_max; past that the connection is cut. */
     TRANSPORT_URGENT_MAX = 1 << 20,
+    TRANSPORT_READ_HERE_SLICE_MS = 50,
     /* What waits at one connection counts against a shared budget above the first, in steps of the
      * second: calls one at a time never touch it. */
     TRANSPORT_BUDGET_FREE = 4 * 1024,
@@ -160,6 +161,22 @@ bool transport_held_back(const struct transport *transport);
 
 /* Sends what waits: now, or at the end of this thread's batch. Not under the lock. */
 void transport_flush(struct transport *transport);
+
+/*
+ * For a caller that waits for one answer and has nothing else to do: sends what waits, then reads
+ * the connection on this very thread (`received` runs on it) until done(user), asked after every
+ * read, or deadline_ms (CLOCK_BOOTTIME; 0: none), or the connection is over. Instead of
+ * transport_flush, which would give the reading back to the poller. Returns done(user); false also
+ * when somebody else reads, at once: then wait to be told as always, what arrives meanwhile is
+ * taken by the poller. Not on the library's threads, not in a batch, not under the lock; the
+ * caller has a reference.
+ *
+ * Between two such callers nobody reads for a few milliseconds; whatever else is flushed gives it
+ * back to the poller at once. What is to end the wait from another thread must close the connection
+ * or be content with TRANSPORT_READ_HERE_SLICE_MS.
+ */
+bool transport_read_here(struct transport *transport, int64_t deadline_ms, bool (*done)(void *user),
+                         void *user);
 
 /* Bytes since the start, for counters. Any thread. */
 uint64_t transport_bytes_in(const struct transport *transport);

@@ -41,7 +41,10 @@ struct transport_ops {
     bool (*send_now)(struct transport *t);
     /* Sends the rest, or more of it, then calls transport_sent. False: broken, it does not. */
     bool (*send_later)(struct transport *t);
-    /* Under the lock: something happened beside the caller that reads. May be NULL. */
+    /* transport_read_here, and, under the lock while it is by_callers: somebody else flushes. Both
+     * may be NULL. */
+    bool (*read_here)(struct transport *t, int64_t deadline_ms, bool (*done)(void *user),
+                      void *user);
     void (*stir)(struct transport *t);
     /* Cuts it. `idle`: it was started, and no receive is under way that would notice. */
     void (*shut)(struct transport *t, bool idle);

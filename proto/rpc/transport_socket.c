@@ -13,17 +13,21 @@
  * kept here.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "proto/base/check.h"
+#include "proto/base/clock.h"
 #include "proto/rpc/batch.h"
 #include "proto/rpc/poller.h"
 #include "proto/rpc/transport_internal.h"
 
 enum {
     CALLER_ROOM = 16 * 1024, /* of a caller's stack */
+    SHY = 64,                /* after two callers at a time, so many find the poller reading */
+    NOBODY_MS = 20,
 };
 
 enum reader { READER_POLLER, READER_CALLER, READER_NOBODY };
@@ -39,6 +43,13 @@ struct plain {
     bool busy;      /* the poller is reading */
     bool out_waits; /* the writer waits for EPOLLOUT, with its reference */
     enum reader reader;
+    bool crowded;  /* somebody else had something to do while a caller read */
+    bool patient;  /* a recv of a caller ends after TRANSPORT_READ_HERE_SLICE_MS */
+    bool watching; /* `watch` is armed, with a reference */
+    unsigned shy;
+    unsigned callers;      /* that have read, ever */
+    unsigned callers_seen; /* the timer's own */
+    struct rpc_timer watch;
 
     /* the reader's own: */
     uint8_t *kept; /* the start of a frame */
@@ -203,6 +214,150 @@ static void write_on(struct plain *p)
     }
 }
 
+/* ---- read by callers ---- */
+
+static _Thread_local struct transport *here; /* that this thread reads */
+
+/* Under the lock. */
+static void give_back(struct plain *p)
+{
+    p->reader = READER_POLLER;
+    p->base.by_callers = false;
+    look_for(p);
+}
+
+static void stir(struct transport *t)
+{
+    struct plain *p = plain_of(t);
+
+    if (here == t) {
+        return;
+    }
+    if (p->reader == READER_NOBODY) {
+        give_back(p);
+    } else {
+        p->crowded = true;
+    }
+}
+
+/* On the timer thread: for a while no caller came, so the poller has to listen. */
+static void on_watch(void *user)
+{
+    struct plain *p = user;
+
+    transport_lock(&p->base);
+    if (p->reader == READER_NOBODY && p->callers == p->callers_seen) {
+        give_back(p);
+    }
+    p->callers_seen = p->callers;
+    p->watching = p->reader != READER_POLLER && p->added;
+    bool again = p->watching;
+    transport_unlock(&p->base);
+    if (again) {
+        (void)rpc_timer_arm(&p->watch, fly_clock_boot_ms() + NOBODY_MS);
+    } else {
+        transport_drop(&p->base);
+    }
+}
+
+/* False: somebody else reads, or is better left to. */
+static bool caller_enter(struct plain *p)
+{
+    const struct timeval slice = {.tv_usec = TRANSPORT_READ_HERE_SLICE_MS * 1000};
+    struct transport *t = &p->base;
+
+    transport_lock(t);
+    bool free = p->added && !t->closing && t->reading && !t->config.hold_back && !p->busy &&
+                p->reader != READER_CALLER && p->shy == 0;
+    if (free && !p->patient) {
+        p->patient = setsockopt(p->fd, SOL_SOCKET, SO_RCVTIMEO, &slice, sizeof slice) == 0;
+        free = p->patient;
+    }
+    if (free) {
+        p->reader = READER_CALLER;
+        t->by_callers = true;
+        look_for(p);
+    } else if (p->reader == READER_CALLER) {
+        p->crowded = true;
+    } else if (p->shy > 0) {
+        p->shy--;
+    }
+    transport_unlock(t);
+    return free;
+}
+
+static void caller_leave(struct plain *p, bool alive)
+{
+    struct transport *t = &p->base;
+    bool first = false;
+    bool watch = false;
+
+    transport_lock(t);
+    bool over = !p->added; /* hung up: the poller left the end to this */
+    if (!alive || p->crowded || t->closing) {
+        first = !alive && transport_set_closing(t);
+        p->shy = p->crowded ? SHY : 0;
+        p->crowded = false;
+        give_back(p);
+    } else {
+        p->reader = READER_NOBODY;
+        p->callers++;
+        watch = !p->watching;
+        p->watching = true;
+    }
+    transport_unlock(t);
+    if (first) {
+        (void)shutdown(p->fd, SHUT_RDWR); /* now the poller hears of it */
+        transport_budget_leave(t);
+    }
+    if (watch) {
+        transport_hold(t);
+        (void)rpc_timer_arm(&p->watch, fly_clock_boot_ms() + NOBODY_MS);
+    }
+    if (over) {
+        end(p);
+    }
+}
+
+/* Waits for bytes, but not past the deadline: recv's own patience is a whole slice. False: past. */
+static bool caller_wait(struct plain *p, int64_t deadline_ms, int *flags)
+{
+    int64_t left_ms = deadline_ms == 0 ? INT64_MAX : deadline_ms - fly_clock_boot_ms();
+
+    *flags = 0;
+    if (left_ms < TRANSPORT_READ_HERE_SLICE_MS) {
+        struct pollfd poller = {.fd = p->fd, .events = POLLIN};
+        *flags = MSG_DONTWAIT;
+        return left_ms > 0 &&
+               (poll(&poller, 1, (int)left_ms) != 0 || fly_clock_boot_ms() < deadline_ms);
+    }
+    return true;
+}
+
+static bool read_here(struct transport *t, int64_t deadline_ms, bool (*done)(void *user),
+                      void *user)
+{
+    struct plain *p = plain_of(t);
+    uint8_t room[CALLER_ROOM];
+    bool alive = true;
+    int flags = 0;
+
+    if (!caller_enter(p)) {
+        transport_flush(t);
+        return done(user);
+    }
+    here = t;
+    transport_flush(t);
+    while (alive && !done(user) && caller_wait(p, deadline_ms, &flags)) {
+        alive = read_some(p, room, sizeof room, flags);
+    }
+    here = NULL;
+    caller_leave(p, alive);
+    return done(user);
+}
+
+/* ---- read by the poller ---- */
+
 static void on_ready(struct poller_entry *entry, uint32_t events)
 {
     struct plain *p = FLY_CONTAINER(entry, struct plain, entry);
@@ -213,6 +368,9 @@ static void on_ready(struct poller_entry *entry, uint32_t events)
         write_on(p);
     }
     transport_lock(t);
+    if (hung_up && p->reader == READER_NOBODY) {
+        give_back(p);
+    }
     bool mine = p->reader == READER_POLLER && t->reading;
     bool read = mine && (hung_up || (events & EPOLLIN) != 0);
     p->busy = read;
@@ -286,6 +444,8 @@ struct transport *transport_socket_make(int fd, const struct transport_config *c
         .fits = fits,
         .send_now = send_now,
         .send_later = send_later,
+        .read_here = read_here,
+        .stir = stir,
         .shut = shut,
         .destroy = destroy,
     };
@@ -297,6 +457,7 @@ struct transport *transport_socket_make(int fd, const struct transport_config *c
     }
     transport_init(&p->base, &ops, config);
     p->fd = fd;
+    rpc_timer_init(&p->watch, on_watch, p);
     transport_name(p->base.remote, &peer->socket.any,
                    peer->kind == TRANSPORT_INPROC ? "inproc" : "ipc");
     return &p->base;

@@ -28,7 +28,7 @@ struct socket_dial {
     struct poller_entry entry;
     struct rpc_timer retry; /* ipc: its backlog is full */
     int fd;
-    int failure;  /* errno */
+    int failure; /* errno */
     atomic_bool stopped;
 };
 

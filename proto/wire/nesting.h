@@ -6,8 +6,8 @@
  * (proto/wire/validate.h refuses such types; a descriptor set is the one message of such a type
  * that we read). This looks at the bytes without any type: whatever is length-delimited may be a
  * message, and is walked as one for as long as it reads like one. So the depth found is never less
- * than what protobuf-c can reach, whatever the type. Text counts as a message too, and may hold what
- * reads like more of them: leave some room.
+ * than what protobuf-c can reach, whatever the type. Text counts as a message too, and may hold
+ * what reads like more of them: leave some room.
  *
  * Source: protobuf.dev/programming-guides/encoding; protobuf-c/protobuf-c.c (what it takes for a
  * tag, a varint, a length). Pure.

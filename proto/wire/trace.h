@@ -19,9 +19,9 @@ enum {
     TRACE_ID_TEXT_SIZE = 33, /* the trace-id alone, for logs */
 };
 
-/* Strict: lower-case hex, version ff and ids of zeros are invalid, version 00 has nothing behind its
- * flags. A newer version is read as far as version 00 goes (3.2.4: it may only have more behind a
- * dash). *out is changed only when it is true. */
+/* Strict: lower-case hex, version ff and ids of zeros are invalid, version 00 has nothing behind
+ * its flags. A newer version is read as far as version 00 goes (3.2.4: it may only have more behind
+ * a dash). *out is changed only when it is true. */
 bool trace_parse(const char *text, size_t size, struct frame_trace *out);
 void trace_format(const struct frame_trace *trace, char out[static TRACE_TEXT_SIZE]);
 void trace_id_format(const struct frame_trace *trace, char out[static TRACE_ID_TEXT_SIZE]);

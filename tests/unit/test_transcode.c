@@ -111,7 +111,7 @@ static void check_case(size_t number, json_t *c)
     if (transcode_encode(type, json, &bytes, &size, &error) != FLY_OK) {
         fail_msg("case %zu: %s", number, error.text);
     }
-    if (size != wanted_size || memcmp(bytes, wanted, size) != 0) {
+    if (size != wanted_size || (size > 0 && memcmp(bytes, wanted, size) != 0)) {
         fail_msg("case %zu: other bytes", number);
     }
     json_t *back = decode(type, wanted, wanted_size);

@@ -4,6 +4,7 @@
  *   --mode threads --variant one       blocking calls
  *   --mode threads --variant pipeline  64 messages in one write, then all 64 back: what batching
  *                                      can reach at best. Latencies are the batch's
+ *   --mode threads --tls CA            the same by OpenSSL
  *   --mode chains                      one epoll thread for all connections
  *   --mode open                        one connection; what is in flight comes back in order
  */
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 #include "tests/bench/rpc/load.h"
+#include "tests/bench/rpc/raw_tls.h"
 
 enum { MESSAGE_SIZE = 64, EVENTS = 64 };
 
@@ -32,6 +34,7 @@ static struct {
     unsigned put;
     unsigned taken;
     bool in_order;
+    SSL *tls; /* of the one connection */
 } raw;
 
 static int connect_to(const char *address)
@@ -91,6 +94,24 @@ static bool hear_in_order(void)
     return true;
 }
 
+static bool exchange_tls(size_t size)
+{
+    static uint8_t buffer[MESSAGE_SIZE * LOAD_PIPELINE];
+    size_t have = 0;
+
+    if (SSL_write(raw.tls, buffer, (int)size) != (int)size) {
+        return false;
+    }
+    while (have < size) {
+        int n = SSL_read(raw.tls, buffer, (int)(size - have));
+        if (n <= 0) {
+            return false;
+        }
+        have += (size_t)n;
+    }
+    return true;
+}
+
 static void *hear_all(void *user)
 {
     struct epoll_event events[EVENTS];
@@ -131,6 +152,12 @@ static void raw_open(const struct load_options *o)
             watch(raw.fds[i], i);
         }
     }
+    if (o->tls_ca != NULL) {
+        raw.tls = raw_tls_connect(raw_tls_client(o->tls_ca), raw.fds[0]);
+        if (raw.tls == NULL || o->mode != LOAD_THREADS || o->callers != 1) {
+            load_die("no TLS, or more than one thread");
+        }
+    }
     raw.in_order = o->mode == LOAD_OPEN;
     if (o->mode == LOAD_CHAINS && o->callers != o->connections) {
         load_die("a connection for every caller, please");
@@ -152,7 +179,8 @@ static unsigned raw_call(unsigned caller)
     int fd = raw.fds[caller % raw.connections];
     size_t size = (size_t)raw.pipeline * MESSAGE_SIZE;
 
-    return say(fd, size) && hear(fd, size) ? raw.pipeline : 0;
+    bool fine = raw.tls != NULL ? exchange_tls(size) : say(fd, size) && hear(fd, size);
+    return fine ? raw.pipeline : 0;
 }
 
 static bool raw_start(unsigned caller)

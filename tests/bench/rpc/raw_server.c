@@ -1,8 +1,10 @@
 /*
  * raw_server - sends back what it gets: what loopback TCP costs with nothing on top of it.
  *
- * Prints "listening BLOCKING EPOLL", two ports: one connection at a time by blocking calls; many by
- * one epoll thread.
+ *   raw_server CERT KEY
+ *
+ * Prints "listening BLOCKING EPOLL TLS", three ports: one connection at a time by blocking calls;
+ * many by one epoll thread; one at a time by blocking calls of OpenSSL.
  */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -15,6 +17,7 @@
 #include <unistd.h>
 
 #include "proto/base/check.h"
+#include "tests/bench/rpc/raw_tls.h"
 
 enum { EVENTS = 64, BUFFER_SIZE = 64 * 64 };
 
@@ -59,6 +62,30 @@ static void *serve_blocking(void *user)
     return NULL;
 }
 
+struct tls_server {
+    int listener;
+    SSL_CTX *context;
+};
+
+static void *serve_tls(void *user)
+{
+    const struct tls_server *server = user;
+
+    for (;;) {
+        uint8_t buffer[BUFFER_SIZE];
+        int fd = accept_from(server->listener);
+        SSL *ssl = raw_tls_accept(server->context, fd);
+        int n = 1;
+        while (ssl != NULL && n > 0) {
+            n = SSL_read(ssl, buffer, sizeof buffer);
+            n = n > 0 ? SSL_write(ssl, buffer, n) : n;
+        }
+        SSL_free(ssl);
+        (void)close(fd);
+    }
+    return NULL;
+}
+
 static void watch(int epoll, int fd)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
@@ -86,16 +113,24 @@ static void serve_epoll(int listener)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    pthread_t thread;
+    pthread_t threads[2];
     uint16_t blocking = 0;
     uint16_t many = 0;
+    uint16_t secure = 0;
     int blocking_fd = listen_on(&blocking);
     int many_fd = listen_on(&many);
+    struct tls_server tls = {.listener = listen_on(&secure)};
 
-    (void)printf("listening %u %u\n", blocking, many);
+    if (argc != 3) {
+        (void)fprintf(stderr, "raw_server CERT KEY\n");
+        return 64;
+    }
+    tls.context = raw_tls_server(argv[1], argv[2]);
+    FLY_CHECK(pthread_create(&threads[0], NULL, serve_blocking, &blocking_fd) == 0);
+    FLY_CHECK(pthread_create(&threads[1], NULL, serve_tls, &tls) == 0);
+    (void)printf("listening %u %u %u\n", blocking, many, secure);
     (void)fflush(stdout);
-    FLY_CHECK(pthread_create(&thread, NULL, serve_blocking, &blocking_fd) == 0);
     serve_epoll(many_fd);
 }

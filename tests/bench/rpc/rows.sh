@@ -80,6 +80,8 @@ row_5() {
 
 row_6() {
     local flight=(--mode chains --callers 64)
+    figure_tls tls_1 "$1" raw raw openssl
+    figure_tls tls_64 "$1" raw raw pipeline
     figure_tls tls_1 "$1" ours ours inline
     figure_tls tls_1 "$1" ours ours inline-callback --mode chains
     figure_tls tls_1 "$1" grpc queue sync/queue

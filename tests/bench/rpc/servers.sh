@@ -4,20 +4,21 @@
 #   server_pid[NAME], server_port[NAME] ("HOST:PORT"), server_tls[NAME]; raw has raw_epoll beside raw
 # shellcheck shell=bash disable=SC2154,SC2034,SC2012
 
-declare -A server_pid=() server_port=() server_tls=()
+declare -A server_pid=() server_port=() server_tls=() server_third=()
 grpc_kinds="sync callback queue"
 
-# server_start NAME COMMAND... - waits for "listening PORT [PORT]"
+# server_start NAME COMMAND... - waits for "listening PORT [PORT [PORT]]"
 server_start() {
-    local name=$1 word="" first="" second="" i
+    local name=$1 word="" first="" second="" third="" i
     shift
     : >"$tmp/listen.$name"
     "$@" >"$tmp/listen.$name" 2>"$tmp/err.$name" &
     server_pid[$name]=$!
     for ((i = 0; i < 200; i++)); do
-        if read -r word first second <"$tmp/listen.$name" && [ "$word" = listening ]; then
+        if read -r word first second third <"$tmp/listen.$name" && [ "$word" = listening ]; then
             server_port[$name]=$first
             server_tls[$name]=$second
+            server_third[$name]=$third
             return 0
         fi
         kill -0 "${server_pid[$name]}" 2>/dev/null || break
@@ -28,10 +29,11 @@ server_start() {
 
 servers_start() {
     local kind
-    server_start raw "$build/bin/bench_rpc_raw_server"
+    server_start raw "$build/bin/bench_rpc_raw_server" "$cert" "$key"
     server_port[raw_epoll]=127.0.0.1:${server_tls[raw]}
     server_pid[raw_epoll]=${server_pid[raw]}
     server_port[raw]=127.0.0.1:${server_port[raw]}
+    server_tls[raw]=127.0.0.1:${server_third[raw]}
     server_start ours "$build/bin/bench_rpc_ours_server" --cert "$cert" --key "$key" --calls 1024
     [ -n "$grpc" ] || return 0
     for kind in $grpc_kinds; do

@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -85,6 +86,42 @@ void storm_unmap(struct storm_shared *shared)
     (void)munmap(shared, shared_size(shared->calls));
 }
 
+static const char *pem(const char *name)
+{
+    static struct {
+        char name[32];
+        char text[8192];
+    } files[3];
+    char path[512];
+    FILE *file = NULL;
+    size_t i = 0;
+
+    while (files[i].name[0] != '\0' && strcmp(files[i].name, name) != 0) {
+        i++;
+    }
+    if (files[i].name[0] == '\0') {
+        (void)snprintf(files[i].name, sizeof files[i].name, "%s", name);
+        (void)snprintf(path, sizeof path, "%s/tls/%s", FLY_VECTORS, name);
+        file = fopen(path, "re");
+        if (file == NULL || fread(files[i].text, 1, sizeof files[i].text - 1, file) == 0) {
+            err(1, "%s", path);
+        }
+        (void)fclose(file);
+    }
+    return files[i].text;
+}
+
+struct rpc_tls storm_tls_server(void)
+{
+    return (struct rpc_tls){.cert_pem = pem("node.pem"), .key_pem = pem("node-key.pem")};
+}
+
+struct rpc_tls storm_tls_client(void)
+{
+    return (struct rpc_tls){
+        .ca_pem = pem("ca.pem"), .server_name = "flylight", .verify_peer = true};
+}
+
 /* A port that is free now; whoever takes it before the server does makes the server try again. */
 static unsigned free_port(void)
 {
@@ -111,6 +148,8 @@ static pid_t start(struct driver *d, const char *role, size_t first, size_t coun
                            (char *)(uintptr_t) "--seed",          seed,
                            (char *)(uintptr_t) "--threads",       threads};
     size_t used = 10;
+    sigset_t term;
+    sigset_t before;
     pid_t pid = 0;
 
     (void)snprintf(calls, sizeof calls, "%" PRIu64, d->options.calls);
@@ -121,14 +160,20 @@ static pid_t start(struct driver *d, const char *role, size_t first, size_t coun
     }
     arguments[used] = NULL;
     (void)fflush(stdout);
+    /* A server waits for it, and must not die of it before it is there to wait. */
+    (void)sigemptyset(&term);
+    (void)sigaddset(&term, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &term, &before);
     pid = fork();
     if (pid < 0) {
         err(1, "fork");
     }
     if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void)execv(d->options.program, arguments);
         err(1, "%s", d->options.program);
     }
+    (void)sigprocmask(SIG_SETMASK, &before, NULL);
     return pid;
 }
 
@@ -319,7 +364,7 @@ static int drive(const struct storm_options *options)
     shared = storm_map(d.file, options->calls, true);
     (void)snprintf(d.urls[0], STORM_URL_SIZE, "tcp://127.0.0.1:%u", free_port());
     (void)snprintf(d.urls[1], STORM_URL_SIZE, "ipc://%s/one", d.folder);
-    (void)snprintf(d.urls[2], STORM_URL_SIZE, "tcp://127.0.0.1:%u", free_port());
+    (void)snprintf(d.urls[2], STORM_URL_SIZE, "tls+tcp://127.0.0.1:%u", free_port());
     for (size_t i = 0; i < STORM_SERVERS; i++) {
         start_server(&d, i);
     }

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/rpc/tls.h"
 #include "storm.rpc.h"
 
 enum { STORM_SERVERS = 3, STORM_URL_SIZE = 128, STORM_ECHO_SIZE = 24 };
@@ -62,6 +63,10 @@ struct storm_options {
 
 struct storm_shared *storm_map(const char *file, uint64_t calls, bool make);
 void storm_unmap(struct storm_shared *shared);
+
+/* What a server shows at tls+tcp://, and what a client believes. Read once, never freed. */
+struct rpc_tls storm_tls_server(void);
+struct rpc_tls storm_tls_client(void);
 
 /* Serves options->urls[0] until SIGTERM. The process' exit code. */
 int storm_serve(const struct storm_options *options);

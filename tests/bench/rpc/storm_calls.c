@@ -265,9 +265,12 @@ void storm_make_call(struct storm_thread *t, uint64_t id, struct rpc_channel *ch
     struct making m;
 
     make(&m, t, id);
+    m.call.way = channel != NULL ? STORM_CHANNEL_START : STORM_CLIENT_START;
     if (m.call.kind >= STORM_DOWN) {
+        m.call.way += STORM_CHANNEL_STREAM;
         stream(&m, channel);
     } else if (fly_rng_chance(&t->rng, 250)) {
+        m.call.way += STORM_CHANNEL_CALL;
         wait_for(&m, channel);
     } else {
         start(&m, channel);

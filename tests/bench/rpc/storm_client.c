@@ -57,6 +57,16 @@ static bool echo_is_good(const struct storm_try *call, const struct rpc_reply *r
                          memcmp(value.data, call->echo, size) == 0);
 }
 
+static void note_overshoot(struct storm *storm, enum storm_way way, uint64_t ns)
+{
+    (void)pthread_mutex_lock(&storm->lock);
+    histogram_add(&storm->overshoot[way], ns);
+    histogram_add(&storm->overshoot[STORM_WAYS], ns);
+    storm->overdue[way]++;
+    storm->overdue[STORM_WAYS]++;
+    (void)pthread_mutex_unlock(&storm->lock);
+}
+
 void storm_ended(const struct storm_try *call, const struct rpc_reply *reply)
 {
     struct storm *storm = call->by->storm;
@@ -64,10 +74,7 @@ void storm_ended(const struct storm_try *call, const struct rpc_reply *reply)
     bool has_message = call->kind != STORM_DOWN && call->kind != STORM_BOTH;
 
     if (over_us >= 0 || reply->status == FLY_DEADLINE_EXCEEDED) {
-        (void)pthread_mutex_lock(&storm->lock);
-        histogram_add(&storm->overshoot, over_us > 0 ? (uint64_t)over_us * 1000 : 0);
-        storm->overdue++;
-        (void)pthread_mutex_unlock(&storm->lock);
+        note_overshoot(storm, call->way, over_us > 0 ? (uint64_t)over_us * 1000 : 0);
     }
     if (reply->status == FLY_OK && has_message &&
         !storm_said_is_good(call, (const Storm__Said *)reply->message)) {
@@ -83,6 +90,7 @@ static bool open_channel(struct storm_thread *t, size_t server)
 {
     struct rpc_channel_config config = {
         .url = t->storm->options->urls[server],
+        .tls = &t->storm->tls,
         .connect_timeout_ms = 200,
         .keepalive_ms = fly_rng_chance(&t->rng, 300) ? 100 : 0,
         .calls_max = fly_rng_chance(&t->rng, 200) ? 8 : 0,
@@ -109,7 +117,7 @@ static void open_client(struct storm_thread *t)
         .urls = t->storm->options->urls,
         .url_count = t->storm->options->url_count,
         .balance = (enum rpc_balance)fly_rng_below(&t->rng, 3),
-        .channel = {.connect_timeout_ms = 200},
+        .channel = {.tls = &t->storm->tls, .connect_timeout_ms = 200},
         .backoff_first_ms = 10,
         .backoff_max_ms = 100,
         .throttle_tokens = fly_rng_chance(&t->rng, 500) ? 1000 : 0,
@@ -183,12 +191,13 @@ static void *run(void *user)
 }
 
 /* The storm begins when all servers are there. */
-static void await_servers(const struct storm_options *options)
+static void await_servers(const struct storm *storm)
 {
+    const struct storm_options *options = storm->options;
     int64_t until_ms = fly_clock_boot_ms() + START_MS;
 
     for (size_t i = 0; i < options->url_count; i++) {
-        struct rpc_channel_config config = {.url = options->urls[i]};
+        struct rpc_channel_config config = {.url = options->urls[i], .tls = &storm->tls};
         struct rpc_channel *channel = NULL;
         struct fly_error error = {.text = ""};
 
@@ -204,15 +213,25 @@ static void await_servers(const struct storm_options *options)
 
 static void print_figures(const struct storm *storm, int64_t took_us)
 {
-    (void)printf(
-        "{\"row\":\"10\",\"figure\":\"storm_client\",\"calls_per_s\":%.0f,\"overdue\":%" PRIu64
-        ",\"overshoot_p50_ms\":%.3f,\"overshoot_p99_ms\":%.3f,\"overshoot_p999_ms\":%.3f,"
-        "\"overshoot_max_ms\":%.3f}\n",
-        (double)storm->shared->calls * 1e6 / (double)took_us, storm->overdue,
-        histogram_quantile_ns(&storm->overshoot, 0.5) / 1e6,
-        histogram_quantile_ns(&storm->overshoot, 0.99) / 1e6,
-        histogram_quantile_ns(&storm->overshoot, 0.999) / 1e6,
-        histogram_quantile_ns(&storm->overshoot, 1) / 1e6);
+    static const char *const ways[STORM_WAYS + 1] = {
+        "channel_start", "channel_call", "channel_stream", "client_start", "client_call",
+        "client_stream", "all",
+    };
+
+    for (unsigned way = 0; way <= STORM_WAYS; way++) {
+        const struct histogram *h = &storm->overshoot[way];
+
+        (void)printf("{\"row\":\"10\",\"figure\":\"overshoot\",\"way\":\"%s\",\"overdue\":%" PRIu64
+                     ",\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"p999_ms\":%.3f,\"max_ms\":%.3f",
+                     ways[way], storm->overdue[way], histogram_quantile_ns(h, 0.5) / 1e6,
+                     histogram_quantile_ns(h, 0.99) / 1e6, histogram_quantile_ns(h, 0.999) / 1e6,
+                     histogram_quantile_ns(h, 1) / 1e6);
+        if (way == STORM_WAYS) {
+            (void)printf(",\"calls_per_s\":%.0f",
+                         (double)storm->shared->calls * 1e6 / (double)took_us);
+        }
+        (void)printf("}\n");
+    }
 }
 
 int storm_call(const struct storm_options *options)
@@ -226,7 +245,8 @@ int storm_call(const struct storm_options *options)
     }
     storm.options = options;
     storm.shared = storm_map(options->file, options->calls, false);
-    await_servers(options);
+    storm.tls = storm_tls_client();
+    await_servers(&storm);
     began_us = fly_clock_boot_us();
     for (unsigned i = 0; i < options->threads; i++) {
         threads[i].storm = &storm;

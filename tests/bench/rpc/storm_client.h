@@ -16,12 +16,25 @@
 
 enum { STORM_FLIGHTS = 48, STORM_FILLER_MAX = 20000 };
 
+/* By which function a call was made. */
+enum storm_way {
+    STORM_CHANNEL_START,
+    STORM_CHANNEL_CALL,
+    STORM_CHANNEL_STREAM,
+    STORM_CLIENT_START,
+    STORM_CLIENT_CALL,
+    STORM_CLIENT_STREAM,
+    STORM_WAYS,
+};
+
 struct storm {
     struct storm_shared *shared;
     const struct storm_options *options;
-    pthread_mutex_t lock;       /* of the histogram */
-    struct histogram overshoot; /* of calls that ended after their deadline, or because of it */
-    uint64_t overdue;
+    struct rpc_tls tls;
+    pthread_mutex_t lock; /* of the histogram */
+    /* Of calls that ended after their deadline, or because of it; the last: all of them. */
+    struct histogram overshoot[STORM_WAYS + 1];
+    uint64_t overdue[STORM_WAYS + 1];
 };
 
 struct storm_thread {
@@ -41,6 +54,7 @@ struct storm_try {
     struct storm_thread *by;
     uint64_t id;
     enum storm_kind kind;
+    enum storm_way way;
     int64_t deadline_us; /* 0: none */
     size_t filler_size;
     char echo[STORM_ECHO_SIZE]; /* empty: none */

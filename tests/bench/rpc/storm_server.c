@@ -165,7 +165,9 @@ int storm_serve(const struct storm_options *options)
                                                          .both = both};
     struct storm_shared *shared = storm_map(options->file, options->calls, false);
     struct rpc_service service = storm_storm_serve(&handlers, shared);
+    struct rpc_tls tls = storm_tls_server();
     struct rpc_server_config config = {.urls = options->urls,
+                                       .tls = &tls,
                                        .url_count = 1,
                                        .services = &service,
                                        .service_count = 1,

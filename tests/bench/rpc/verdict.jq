@@ -47,7 +47,7 @@ def to_grpc($row; $what; $figure; $grpc_figure; $pin; $gate; $field; $want; $bar
     . as $all
     | of($figure; $pin; "ours") as $own | ($own | rounds($field; $want)) as $ours
     | (of($grpc_figure; $pin; "grpc")) as $lines | ($lines | rounds($field; $want)) as $grpc
-    | ($all | of({tls_1: "unary_1"}[$grpc_figure] // $grpc_figure; $pin; "raw") | rounds($field; $want)) as $raw
+    | ($all | of($grpc_figure; $pin; "raw") | rounds($field; $want)) as $raw
     | (if $want == "min" then over($grpc; $ours) else over($ours; $grpc) end) as $values
     | (if $want == "min" then over($grpc; $raw) else over($raw; $grpc) end) as $limit
     | ($lines | best($field; $want)) as $best
