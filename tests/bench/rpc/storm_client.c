@@ -12,7 +12,7 @@
 #include "proto/base/clock.h"
 #include "proto/wire/metadata.h"
 
-enum { START_MS = 20000, END_S = 60 };
+enum { START_MS = 20000, END_S = 60, WORTH_A_WORD_US = 300000 };
 
 static void write_down(const struct storm_try *call, enum fly_status status, unsigned flags)
 {
@@ -77,6 +77,11 @@ void storm_ended(const struct storm_try *call, const struct rpc_reply *reply)
 
     if (over_us >= 0 || reply->status == FLY_DEADLINE_EXCEEDED) {
         note_overshoot(storm, call->way, over_us > 0 ? (uint64_t)over_us * 1000 : 0);
+        if (over_us > WORTH_A_WORD_US) {
+            warnx("call %" PRIu64 " of kind %u, way %u ended %" PRId64 " us too late: %s %s",
+                  call->id, (unsigned)call->kind, (unsigned)call->way, over_us,
+                  fly_status_name(reply->status), reply->text);
+        }
     }
     if (reply->status == FLY_OK && has_message &&
         !storm_said_is_good(call, (const Storm__Said *)reply->message)) {
