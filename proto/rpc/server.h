@@ -11,6 +11,22 @@
  * request is checked against its descriptor and unpacked into a bounded arena before on_call sees
  * it; a late, malformed, unknown or excess call is answered by the library and counted.
  *
+ * What the library itself answers with, by gRPC's table (doc/statuscodes.md; the whole of it stands
+ * in docs/RPC.md). Behind *, the client is told that nothing was done (rpc_reply.sent):
+ *
+ *     CANCELLED           the caller gave up (*: while it was still waiting for its handler)
+ *     DEADLINE_EXCEEDED   * the deadline passed before the handler was to run
+ *     UNIMPLEMENTED       * no such method, or one request where a stream is wanted (or vice versa)
+ *     UNAVAILABLE         * the server drains
+ *     INTERNAL            * a request, or its metadata, that does not parse
+ *     RESOURCE_EXHAUSTED  * a limit below, metadata or an unpacked request over theirs
+ *                         a reply larger than the caller takes or over out_max, RPC_SLOW_END
+ *     UNAUTHENTICATED     * nobody calls a method that is not RPC_OPEN
+ *     what on_allow said  *
+ *
+ * What no client of ours sends — a frame of a server, over frame_max, over a window, for a slot
+ * that is in use — cuts the connection and is counted.
+ *
  * A call belongs to the application from on_call until it finishes it (rpc_call_reply,
  * rpc_call_fail or rpc_call_turn_away, exactly once, from any thread). Until then the pointer stays
  * valid, whatever happens to the connection; afterwards it is gone, unless held (rpc_call_hold).

@@ -23,7 +23,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "proto/base/arena.h"
 #include "proto/base/list.h"
 #include "proto/rpc/inbox.h"
 #include "proto/rpc/link.h"
@@ -151,7 +150,7 @@ struct rpc_call {
     int64_t started_us;
     void *user;
     void *peer;   /* as it was at dispatch */
-    void *memory; /* of a request, or metadata, for which `own` is too small */
+    void *memory; /* instead of `arena` */
     uint32_t id;
     atomic_uint references;
     atomic_bool finished;
@@ -163,13 +162,12 @@ struct rpc_call {
     enum call_stage stage;
     void (*changed)(void *user, struct rpc_call *call); /* instead of the config's callbacks */
     void *changed_user;
-    bool attached;          /* in its slot */
-    bool begun;             /* counted as such */
-    bool tenanted;          /* counted at its tenant */
-    bool cancel_owed;       /* on_cancel waits for the handler to return */
-    bool head_late;         /* HEAD or a message was sent */
-    struct fly_arena arena; /* over `own`, or over `memory` */
-    _Alignas(16) uint8_t own[CALL_ARENA];
+    bool attached;    /* in its slot */
+    bool begun;       /* counted as such */
+    bool tenanted;    /* counted at its tenant */
+    bool cancel_owed; /* on_cancel waits for the handler to return */
+    bool head_late;   /* HEAD or a message was sent */
+    _Alignas(16) uint8_t arena[CALL_ARENA];
 };
 
 /* A message that waits for its reader (RPC_SLOW_DROP). */

@@ -196,73 +196,50 @@ void server_request_release(struct rpc_call *call)
 
 /* ---- REQ ---- */
 
-/* Room for a request that did not fit into the call's own, if it is one at all. */
-static enum fly_status unpack_large(struct rpc_call *call, struct fly_bytes body,
-                                    size_t metadata_size, struct fly_error *error)
+/* Checks and unpacks the body into the call's memory. */
+static enum fly_status call_unpack(struct rpc_call *call, const struct frame *frame,
+                                   struct fly_bytes metadata, struct fly_error *error)
 {
     const ProtobufCMessageDescriptor *type = call->entry->method->request;
+    bool streams = (call->entry->method->flags & RPC_CLIENT_STREAM) != 0;
     size_t arena_size = 0;
     enum fly_status status =
-        validate_message(type, body, call->conn->server->config.arena_max, &arena_size, error);
+        streams ? FLY_OK
+                : validate_message(type, frame->body, call->conn->server->config.arena_max,
+                                   &arena_size, error);
 
     if (status != FLY_OK) {
         stat_add(&call->conn->server->stats.malformed);
         /* gRPC's table: a request that does not parse is INTERNAL */
         return status == FLY_INVALID_ARGUMENT ? FLY_INTERNAL : status;
     }
-    call->memory = malloc(arena_size + metadata_size);
-    if (call->memory == NULL) {
-        return fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "out of memory");
+    uint8_t *memory = call->arena;
+    if (arena_size + metadata.size > sizeof call->arena) {
+        memory = malloc(arena_size + metadata.size);
+        call->memory = memory;
+        if (memory == NULL) {
+            return fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "out of memory");
+        }
     }
-    call->arena = fly_arena_over(call->memory, arena_size + metadata_size);
-    call->request = validate_unpack(type, body, &call->arena);
-    FLY_CHECK(call->request != NULL); /* the validator's promise */
-    return FLY_OK;
-}
-
-static enum fly_status keep_metadata(struct rpc_call *call, struct fly_bytes metadata,
-                                     struct fly_error *error)
-{
-    uint8_t *copy = fly_arena_alloc(&call->arena, metadata.size);
-
-    if (copy == NULL) {
-        FLY_CHECK(call->memory == NULL); /* which has room for both */
-        copy = malloc(metadata.size);
-        call->memory = copy;
+    call->queue_bytes = arena_size + metadata.size;
+    if (metadata.size > 0) {
+        memcpy(memory + arena_size, metadata.data, metadata.size);
+        call->metadata = (struct fly_bytes){memory + arena_size, metadata.size};
     }
-    if (copy == NULL) {
-        return fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "out of memory");
-    }
-    memcpy(copy, metadata.data, metadata.size);
-    call->metadata = (struct fly_bytes){copy, metadata.size};
-    return FLY_OK;
-}
-
-/* The request into the call's memory; the metadata behind it. */
-static enum fly_status call_unpack(struct rpc_call *call, const struct frame *frame,
-                                   struct fly_bytes metadata, struct fly_error *error)
-{
-    unsigned flags = call->entry->method->flags;
-    enum fly_status status = FLY_OK;
-
-    call->arena = fly_arena_over(call->own, sizeof call->own);
-    if ((flags & (RPC_STREAM | RPC_CLIENT_STREAM)) != 0) {
+    if ((call->entry->method->flags & (RPC_STREAM | RPC_CLIENT_STREAM)) != 0) {
         call->stream = server_stream_make(call);
         if (call->stream == NULL) {
             return fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "out of memory");
         }
     }
-    if ((flags & RPC_CLIENT_STREAM) == 0) { /* else its requests come as messages */
-        rpc_metrics_message(call->entry->metrics, true, frame->body.size);
-        call->request = validate_unpack(call->entry->method->request, frame->body, &call->arena);
-        status =
-            call->request != NULL ? FLY_OK : unpack_large(call, frame->body, metadata.size, error);
+    if (streams) {
+        return FLY_OK; /* its requests come as messages */
     }
-    if (status == FLY_OK && metadata.size > 0) {
-        status = keep_metadata(call, metadata, error);
-    }
-    call->queue_bytes = call->arena.used + metadata.size;
-    return status;
+    rpc_metrics_message(call->entry->metrics, true, frame->body.size);
+    struct fly_arena arena = fly_arena_over(memory, arena_size);
+    call->request = validate_unpack(type, frame->body, &arena);
+    FLY_CHECK(call->request != NULL); /* the validator's promise */
+    return FLY_OK;
 }
 
 /* Under the lock: into its slot, with all that is known before the body. NULL: no memory. */

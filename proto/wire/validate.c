@@ -4,12 +4,20 @@
 #include <string.h>
 
 #include "proto/base/check.h"
-#include "proto/wire/validate_walk.h"
 
-enum { ALIGNMENT = 16 /* what fly_arena_alloc rounds up to */ };
+enum {
+    ALIGNMENT = 16,           /* what fly_arena_alloc rounds up to */
+    SLAB_FIRST = 16,          /* protobuf-c keeps so many fields on the stack … */
+    SCANNED_MEMBER_SIZE = 32, /* … and doubles slabs of such records after that */
+    TAG_BYTES_MAX = 5,
+    LENGTH_BYTES_MAX = 5,
+    VARINT_BYTES_MAX = 10,
+    FIELD_NUMBER_MAX = (1 << 29) - 1,
+};
 
 struct walk {
-    struct cursor c;
+    const uint8_t *at;
+    const uint8_t *end;
     size_t arena_used;
     size_t arena_max;
     struct fly_error *error;
@@ -18,10 +26,11 @@ struct walk {
 /* What one message on the way down has seen so far. */
 struct level {
     const ProtobufCMessageDescriptor *type;
-    uint64_t seen; /* singular message fields, by index */
+    uint64_t seen;                        /* singular message fields, by index */
+    uint32_t counts[VALIDATE_FIELDS_MAX]; /* elements of repeated fields */
+    size_t members;                       /* fields, each with its tag */
+    size_t slab_end;                      /* members that the slabs so far can hold */
     size_t unknown;
-    bool repeats;                         /* some field of `counts` is not 0 */
-    uint32_t counts[VALIDATE_FIELDS_MAX]; /* elements of repeated fields; n_fields are set */
 };
 
 static enum fly_status walk_message(struct walk *w, const ProtobufCMessageDescriptor *type,
@@ -34,7 +43,7 @@ static enum fly_status malformed(const struct walk *w, const struct level *level
                          field != NULL ? "." : "", field != NULL ? field->name : "", what);
 }
 
-/* Accounts for one allocation of validate_unpack, rounded as the arena rounds. */
+/* Accounts for one allocation of protobuf-c, rounded as the arena rounds. */
 static enum fly_status charge(struct walk *w, size_t size)
 {
     size_t rounded = (size + (ALIGNMENT - 1)) & ~(size_t)(ALIGNMENT - 1);
@@ -47,12 +56,13 @@ static enum fly_status charge(struct walk *w, size_t size)
     return FLY_OK;
 }
 
-bool cursor_long_varint(struct cursor *c, unsigned bytes_max, uint64_t *out)
+/* Reads a varint of at most bytes_max bytes that fits 64 bits. */
+static bool take_varint(struct walk *w, unsigned bytes_max, uint64_t *out)
 {
     uint64_t value = 0;
 
-    for (unsigned i = 0; i < bytes_max && c->at < c->end; i++) {
-        uint8_t byte = *c->at++;
+    for (unsigned i = 0; i < bytes_max && w->at < w->end; i++) {
+        uint8_t byte = *w->at++;
         if (i == VARINT_BYTES_MAX - 1 && byte > 1) {
             return false;
         }
@@ -65,45 +75,23 @@ bool cursor_long_varint(struct cursor *c, unsigned bytes_max, uint64_t *out)
     return false;
 }
 
-bool cursor_skip_value(struct cursor *c, unsigned wire_type)
+static bool take_bytes(struct walk *w, size_t size)
 {
-    uint64_t value = 0;
-    size_t size = 0;
-
-    switch (wire_type) {
-    case PROTOBUF_C_WIRE_TYPE_VARINT:
-        return cursor_varint(c, VARINT_BYTES_MAX, &value);
-    case PROTOBUF_C_WIRE_TYPE_64BIT:
-        return cursor_skip(c, 8);
-    case PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED:
-        return cursor_length(c, &size) && cursor_skip(c, size);
-    case PROTOBUF_C_WIRE_TYPE_32BIT:
-        return cursor_skip(c, 4);
-    default:
+    if ((size_t)(w->end - w->at) < size) {
         return false;
     }
+    w->at += size;
+    return true;
 }
 
-/* Whether it is all ASCII without a NUL: nearly every string is. */
-static bool plain_ascii(const uint8_t *text, size_t size)
+static bool take_length(struct walk *w, size_t *out)
 {
-    static const uint64_t highs = 0x8080808080808080U;
-    static const uint64_t ones = 0x0101010101010101U;
-    uint64_t word = 0;
-    size_t i = 0;
+    uint64_t length = 0;
 
-    for (; size - i >= sizeof word; i += sizeof word) {
-        memcpy(&word, text + i, sizeof word);
-        /* without high bits, a borrow into one shows that a byte was 0 */
-        if (((word | (word - ones)) & highs) != 0) {
-            return false;
-        }
+    if (!take_varint(w, LENGTH_BYTES_MAX, &length) || length > (size_t)(w->end - w->at)) {
+        return false;
     }
-    for (; i < size; i++) {
-        if (text[i] == 0 || text[i] >= 0x80) {
-            return false;
-        }
-    }
+    *out = (size_t)length;
     return true;
 }
 
@@ -146,32 +134,72 @@ bool validate_utf8(const uint8_t *text, size_t size)
     return true;
 }
 
-bool text_sound(const uint8_t *text, size_t size, const char **why)
+static size_t element_size(ProtobufCType type)
 {
-    const char *found = NULL;
+    switch (type) {
+    case PROTOBUF_C_TYPE_INT32:
+    case PROTOBUF_C_TYPE_SINT32:
+    case PROTOBUF_C_TYPE_SFIXED32:
+    case PROTOBUF_C_TYPE_UINT32:
+    case PROTOBUF_C_TYPE_FIXED32:
+    case PROTOBUF_C_TYPE_FLOAT:
+    case PROTOBUF_C_TYPE_ENUM:
+        return 4;
+    case PROTOBUF_C_TYPE_INT64:
+    case PROTOBUF_C_TYPE_SINT64:
+    case PROTOBUF_C_TYPE_SFIXED64:
+    case PROTOBUF_C_TYPE_UINT64:
+    case PROTOBUF_C_TYPE_FIXED64:
+    case PROTOBUF_C_TYPE_DOUBLE:
+        return 8;
+    case PROTOBUF_C_TYPE_BOOL:
+        return sizeof(protobuf_c_boolean);
+    case PROTOBUF_C_TYPE_STRING:
+    case PROTOBUF_C_TYPE_MESSAGE:
+        return sizeof(void *);
+    case PROTOBUF_C_TYPE_BYTES:
+        return sizeof(ProtobufCBinaryData);
+    }
+    FLY_UNREACHABLE();
+}
 
-    if (!plain_ascii(text, size)) {
-        if (memchr(text, '\0', size) != NULL) {
-            found = "NUL in a string";
-        } else if (!validate_utf8(text, size)) {
-            found = "not UTF-8";
-        }
+static ProtobufCWireType wire_type_of(ProtobufCType type)
+{
+    switch (type) {
+    case PROTOBUF_C_TYPE_SFIXED32:
+    case PROTOBUF_C_TYPE_FIXED32:
+    case PROTOBUF_C_TYPE_FLOAT:
+        return PROTOBUF_C_WIRE_TYPE_32BIT;
+    case PROTOBUF_C_TYPE_SFIXED64:
+    case PROTOBUF_C_TYPE_FIXED64:
+    case PROTOBUF_C_TYPE_DOUBLE:
+        return PROTOBUF_C_WIRE_TYPE_64BIT;
+    case PROTOBUF_C_TYPE_STRING:
+    case PROTOBUF_C_TYPE_BYTES:
+    case PROTOBUF_C_TYPE_MESSAGE:
+        return PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED;
+    case PROTOBUF_C_TYPE_INT32:
+    case PROTOBUF_C_TYPE_SINT32:
+    case PROTOBUF_C_TYPE_INT64:
+    case PROTOBUF_C_TYPE_SINT64:
+    case PROTOBUF_C_TYPE_UINT32:
+    case PROTOBUF_C_TYPE_UINT64:
+    case PROTOBUF_C_TYPE_BOOL:
+    case PROTOBUF_C_TYPE_ENUM:
+        return PROTOBUF_C_WIRE_TYPE_VARINT;
     }
-    if (why != NULL) {
-        *why = found;
-    }
-    return found == NULL;
+    FLY_UNREACHABLE();
 }
 
 /* The elements of a packed field, each checked. */
 static bool walk_packed(struct walk *w, const ProtobufCFieldDescriptor *field, size_t size,
                         uint32_t *count)
 {
-    struct cursor inner = {w->c.at, w->c.at + size};
+    struct walk inner = {.at = w->at, .end = w->at + size};
     uint64_t value = 0;
 
-    w->c.at += size;
-    switch (field_wire_type(field->type)) {
+    w->at += size;
+    switch (wire_type_of(field->type)) {
     case PROTOBUF_C_WIRE_TYPE_32BIT:
         *count += (uint32_t)(size / 4);
         return size % 4 == 0;
@@ -183,7 +211,7 @@ static bool walk_packed(struct walk *w, const ProtobufCFieldDescriptor *field, s
             if (field->type == PROTOBUF_C_TYPE_BOOL && *inner.at > 1) {
                 return false;
             }
-            if (!cursor_varint(&inner, VARINT_BYTES_MAX, &value)) {
+            if (!take_varint(&inner, VARINT_BYTES_MAX, &value)) {
                 return false;
             }
             *count += 1;
@@ -198,13 +226,32 @@ static bool walk_packed(struct walk *w, const ProtobufCFieldDescriptor *field, s
 /* Skips a field that the descriptor does not know; protobuf-c will keep a copy of it. */
 static enum fly_status walk_unknown(struct walk *w, struct level *level, unsigned wire_type)
 {
-    const uint8_t *start = w->c.at;
+    const uint8_t *start = w->at;
+    uint64_t value = 0;
+    size_t size = 0;
+    bool whole = false;
 
-    if (!cursor_skip_value(&w->c, wire_type)) {
+    switch (wire_type) {
+    case PROTOBUF_C_WIRE_TYPE_VARINT:
+        whole = take_varint(w, VARINT_BYTES_MAX, &value);
+        break;
+    case PROTOBUF_C_WIRE_TYPE_64BIT:
+        whole = take_bytes(w, 8);
+        break;
+    case PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED:
+        whole = take_length(w, &size) && take_bytes(w, size);
+        break;
+    case PROTOBUF_C_WIRE_TYPE_32BIT:
+        whole = take_bytes(w, 4);
+        break;
+    default:
+        break;
+    }
+    if (!whole) {
         return malformed(w, level, NULL, "bad unknown field");
     }
     level->unknown++;
-    return charge(w, (size_t)(w->c.at - start));
+    return charge(w, (size_t)(w->at - start));
 }
 
 /* A length-delimited field of its declared type: string, bytes or message, one of them. */
@@ -214,11 +261,11 @@ static enum fly_status walk_delimited(struct walk *w, struct level *level,
     size_t index = (size_t)(field - level->type->fields);
     size_t size = 0;
 
-    if (!cursor_length(&w->c, &size)) {
+    if (!take_length(w, &size)) {
         return malformed(w, level, field, "length past the end");
     }
     if (field->type == PROTOBUF_C_TYPE_MESSAGE) {
-        const uint8_t *outer_end = w->c.end;
+        const uint8_t *outer_end = w->end;
         uint64_t bit = (uint64_t)1 << index;
         if (field->label != PROTOBUF_C_LABEL_REPEATED) {
             if ((level->seen & bit) != 0) {
@@ -226,16 +273,21 @@ static enum fly_status walk_delimited(struct walk *w, struct level *level,
             }
             level->seen |= bit;
         }
-        w->c.end = w->c.at + size;
+        w->end = w->at + size;
         enum fly_status status = walk_message(w, field->descriptor, depth + 1);
-        w->c.end = outer_end;
+        w->end = outer_end;
         return status;
     }
-    const uint8_t *text = w->c.at;
-    w->c.at += size;
+    const uint8_t *text = w->at;
+    w->at += size;
     if (field->type == PROTOBUF_C_TYPE_STRING) {
-        const char *why = NULL;
-        return text_sound(text, size, &why) ? charge(w, size + 1) : malformed(w, level, field, why);
+        if (size > 0 && memchr(text, '\0', size) != NULL) {
+            return malformed(w, level, field, "NUL in a string");
+        }
+        if (!validate_utf8(text, size)) {
+            return malformed(w, level, field, "not UTF-8");
+        }
+        return charge(w, size + 1);
     }
     return charge(w, size);
 }
@@ -245,38 +297,45 @@ static enum fly_status walk_field(struct walk *w, struct level *level,
                                   unsigned depth)
 {
     size_t index = (size_t)(field - level->type->fields);
-    unsigned declared = field_wire_type(field->type);
+    ProtobufCWireType declared = wire_type_of(field->type);
     bool repeated = field->label == PROTOBUF_C_LABEL_REPEATED;
     uint64_t value = 0;
     size_t size = 0;
 
     if (repeated && wire_type == PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED && declared != wire_type) {
-        if (!cursor_length(&w->c, &size) || !walk_packed(w, field, size, &level->counts[index])) {
+        if (!take_length(w, &size) || !walk_packed(w, field, size, &level->counts[index])) {
             return malformed(w, level, field, "bad packed elements");
         }
-        level->repeats = true;
         return FLY_OK;
     }
     if (wire_type != declared) {
         return malformed(w, level, field, "wrong wire type");
     }
-    if (repeated) {
-        level->counts[index]++;
-        level->repeats = true;
-    }
+    level->counts[index] += repeated ? 1 : 0;
     switch (declared) {
     case PROTOBUF_C_WIRE_TYPE_VARINT:
-        return cursor_varint(&w->c, VARINT_BYTES_MAX, &value)
-                   ? FLY_OK
-                   : malformed(w, level, field, "bad varint");
+        return take_varint(w, VARINT_BYTES_MAX, &value) ? FLY_OK
+                                                        : malformed(w, level, field, "bad varint");
     case PROTOBUF_C_WIRE_TYPE_64BIT:
-        return cursor_skip(&w->c, 8) ? FLY_OK : malformed(w, level, field, "cut short");
+        return take_bytes(w, 8) ? FLY_OK : malformed(w, level, field, "cut short");
     case PROTOBUF_C_WIRE_TYPE_32BIT:
-        return cursor_skip(&w->c, 4) ? FLY_OK : malformed(w, level, field, "cut short");
+        return take_bytes(w, 4) ? FLY_OK : malformed(w, level, field, "cut short");
     case PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED:
         return walk_delimited(w, level, field, depth);
     }
     FLY_UNREACHABLE();
+}
+
+/* protobuf-c's own bookkeeping of one more field: a slab twice as large whenever one is full. */
+static enum fly_status charge_member(struct walk *w, struct level *level)
+{
+    level->members++;
+    if (level->members <= level->slab_end) {
+        return FLY_OK;
+    }
+    size_t slab = level->slab_end + SLAB_FIRST; /* 16 + 32 + … + 2^k = 2^(k+1) − 16 */
+    level->slab_end += slab;
+    return charge(w, slab * SCANNED_MEMBER_SIZE);
 }
 
 /* The arrays that are allocated once all fields were counted. */
@@ -284,9 +343,9 @@ static enum fly_status charge_arrays(struct walk *w, const struct level *level)
 {
     enum fly_status status = FLY_OK;
 
-    for (unsigned i = 0; level->repeats && i < level->type->n_fields && status == FLY_OK; i++) {
+    for (unsigned i = 0; i < level->type->n_fields && status == FLY_OK; i++) {
         if (level->counts[i] > 0) {
-            status = charge(w, level->counts[i] * field_size(level->type->fields[i].type));
+            status = charge(w, level->counts[i] * element_size(level->type->fields[i].type));
         }
     }
     if (status == FLY_OK && level->unknown > 0) {
@@ -298,27 +357,26 @@ static enum fly_status charge_arrays(struct walk *w, const struct level *level)
 static enum fly_status walk_message(struct walk *w, const ProtobufCMessageDescriptor *type,
                                     unsigned depth)
 {
-    struct level level; /* most of it is not needed for most types */
+    struct level level = {.type = type, .slab_end = SLAB_FIRST};
     enum fly_status status = FLY_OK;
 
     if (depth > VALIDATE_DEPTH_MAX || type->n_fields > VALIDATE_FIELDS_MAX) {
         return fly_error_set(w->error, FLY_INVALID_ARGUMENT, "%s: nested too deep", type->name);
     }
-    level.type = type;
-    level.seen = 0;
-    level.unknown = 0;
-    level.repeats = false;
-    memset(level.counts, 0, type->n_fields * sizeof level.counts[0]);
     status = charge(w, type->sizeof_message);
-    while (status == FLY_OK && w->c.at < w->c.end) {
-        uint32_t number = 0;
-        unsigned wire_type = 0;
-        if (!cursor_tag(&w->c, &number, &wire_type)) {
+    while (status == FLY_OK && w->at < w->end) {
+        uint64_t tag = 0;
+        if (!take_varint(w, TAG_BYTES_MAX, &tag) || tag >> 3 == 0 || tag >> 3 > FIELD_NUMBER_MAX) {
             return malformed(w, &level, NULL, "bad tag");
         }
-        const ProtobufCFieldDescriptor *field = field_of(type, number);
-        status = field == NULL ? walk_unknown(w, &level, wire_type)
-                               : walk_field(w, &level, field, wire_type, depth);
+        const ProtobufCFieldDescriptor *field =
+            protobuf_c_message_descriptor_get_field(type, (unsigned)(tag >> 3));
+        status = charge_member(w, &level);
+        if (status == FLY_OK) {
+            unsigned wire_type = (unsigned)(tag & 7);
+            status = field == NULL ? walk_unknown(w, &level, wire_type)
+                                   : walk_field(w, &level, field, wire_type, depth);
+        }
     }
     return status == FLY_OK ? charge_arrays(w, &level) : status;
 }
@@ -328,7 +386,8 @@ enum fly_status validate_message(const ProtobufCMessageDescriptor *type, struct 
 {
     static const uint8_t nothing[1];
     const uint8_t *start = bytes.size > 0 ? bytes.data : nothing;
-    struct walk w = {.c = {start, start + bytes.size}, .arena_max = arena_max, .error = error};
+    struct walk w = {
+        .at = start, .end = start + bytes.size, .arena_max = arena_max, .error = error};
     enum fly_status status = walk_message(&w, type, 1);
 
     if (status == FLY_OK && arena_size != NULL) {
@@ -352,9 +411,6 @@ static enum fly_status check_schema(const ProtobufCMessageDescriptor *type,
     if (type->n_fields > VALIDATE_FIELDS_MAX) {
         return fly_error_set(error, FLY_INTERNAL, "%s has too many fields", type->name);
     }
-    if (type->message_init == NULL) {
-        return fly_error_set(error, FLY_INTERNAL, "%s was not made by protoc-c", type->name);
-    }
     path[depth] = type;
     for (unsigned i = 0; i < type->n_fields; i++) {
         const ProtobufCFieldDescriptor *field = &type->fields[i];
@@ -376,4 +432,24 @@ enum fly_status validate_schema(const ProtobufCMessageDescriptor *type, struct f
     const ProtobufCMessageDescriptor *path[VALIDATE_DEPTH_MAX];
 
     return check_schema(type, path, 0, error);
+}
+
+static void *arena_alloc(void *arena, size_t size)
+{
+    return fly_arena_alloc(arena, size);
+}
+
+static void arena_free(void *arena, void *pointer)
+{
+    (void)arena;
+    (void)pointer;
+}
+
+ProtobufCMessage *validate_unpack(const ProtobufCMessageDescriptor *type, struct fly_bytes bytes,
+                                  struct fly_arena *arena)
+{
+    ProtobufCAllocator allocator = {
+        .alloc = arena_alloc, .free = arena_free, .allocator_data = arena};
+
+    return protobuf_c_message_unpack(type, &allocator, bytes.size, bytes.data);
 }

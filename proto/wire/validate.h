@@ -4,9 +4,9 @@
  * protobuf-c 1.4.1 recurses without a limit (a 34 KB message of a type that contains itself ends
  * the process) and turns 64 KiB of empty strings into 2.3 MB. So: types that can nest in
  * themselves are refused when methods are registered (validate_schema); a message is walked
- * against its descriptor, and the walk adds up what unpacking will allocate. The promise, which
- * tests/fuzz/fuzz_validate.c holds against the library itself: what validate_message accepts,
- * validate_unpack turns into the message that protobuf-c would, within the size it named.
+ * against its descriptor, and the walk adds up what unpacking will allocate, exactly as protobuf-c
+ * does it. The promise, which tests/fuzz/fuzz_validate.c holds against the library itself:
+ * what validate_message accepts, validate_unpack turns into a message within the size it named.
  *
  * Stricter than the protobuf specification in four points that no encoder produces: a singular
  * message field may stand only once, a field must have its declared wire type, varints fit 64
@@ -40,10 +40,9 @@ enum fly_status validate_schema(const ProtobufCMessageDescriptor *type, struct f
 enum fly_status validate_message(const ProtobufCMessageDescriptor *type, struct fly_bytes bytes,
                                  size_t arena_max, size_t *arena_size, struct fly_error *error);
 
-/* Checks and unpacks into the arena; NULL when it does not fit or is malformed: validate_message
- * says which, and after it said OK and named the room, this does not fail. With room to spare there
- * is no need to ask it first. The message dies with the arena: never
- * protobuf_c_message_free_unpacked. */
+/* Unpacks into the arena; NULL when it does not fit or is malformed, which cannot be after
+ * validate_message said OK and the arena has the room it named. The message dies with the arena:
+ * never protobuf_c_message_free_unpacked. */
 ProtobufCMessage *validate_unpack(const ProtobufCMessageDescriptor *type, struct fly_bytes bytes,
                                   struct fly_arena *arena);
 

@@ -6,7 +6,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "fly/v1/edge.pb-c.h"
 #include "fly/v1/health.pb-c.h"
@@ -43,14 +42,6 @@ static void check_accepted(const ProtobufCMessageDescriptor *type, struct fly_by
     FLY_CHECK(protobuf_c_message_pack(message, packed) == packed_size);
     FLY_CHECK(validate_message(type, (struct fly_bytes){.data = packed, .size = packed_size},
                                16 * ARENA_MAX, NULL, &error) == FLY_OK);
-    /* and it is the message that the library makes of these bytes */
-    ProtobufCMessage *theirs = protobuf_c_message_unpack(type, NULL, bytes.size, bytes.data);
-    FLY_CHECK(theirs != NULL && protobuf_c_message_get_packed_size(theirs) == packed_size);
-    uint8_t *expected = malloc(packed_size > 0 ? packed_size : 1);
-    FLY_CHECK(expected != NULL && protobuf_c_message_pack(theirs, expected) == packed_size);
-    FLY_CHECK(memcmp(expected, packed, packed_size) == 0);
-    protobuf_c_message_free_unpacked(theirs, NULL);
-    free(expected);
     free(packed);
     free(memory);
 }
@@ -75,10 +66,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (validate_message(type, bytes, ARENA_MAX, &arena_size, &error) == FLY_OK) {
         FLY_CHECK(arena_size <= ARENA_MAX);
         check_accepted(type, bytes, arena_size);
-    } else {
-        static _Alignas(16) uint8_t room[ARENA_MAX];
-        struct fly_arena arena = fly_arena_over(room, sizeof room);
-        FLY_CHECK(validate_unpack(type, bytes, &arena) == NULL); /* it takes nothing else */
     }
     (void)validate_utf8(bytes.data, bytes.size);
     free(exact);

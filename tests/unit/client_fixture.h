@@ -106,6 +106,14 @@ static UNUSED_OK void fail_with(struct rpc_call *call, enum fly_status status)
     rpc_call_fail(call, status, "as told", (struct fly_bytes){0});
 }
 
+static UNUSED_OK size_t parked(struct fixture *f)
+{
+    (void)pthread_mutex_lock(&f->lock);
+    size_t count = f->parked_count;
+    (void)pthread_mutex_unlock(&f->lock);
+    return count;
+}
+
 /* ---- a call in a thread of its own ---- */
 
 struct caller {

@@ -340,13 +340,11 @@ static void pair_stop(struct pair *p)
     }
 }
 
-/* Which of the two the first attempt went to. */
+/* Which of the two has been asked. */
 static unsigned pair_first(struct pair *p)
 {
-    WAIT_UNTIL(rpc_server_counters(p->f[0].server).calls_active +
-                   rpc_server_counters(p->f[1].server).calls_active >
-               0);
-    return rpc_server_counters(p->f[0].server).calls_active > 0 ? 0 : 1;
+    WAIT_UNTIL(parked(&p->f[0]) + parked(&p->f[1]) > 0);
+    return parked(&p->f[0]) > 0 ? 0 : 1;
 }
 
 static void test_hedge_wins(void **state)
