@@ -3,8 +3,8 @@
  *
  * One heap and one timerfd on CLOCK_BOOTTIME for the whole process. Nothing here is armed per
  * call: a connection has one timer and looks for itself which of its calls are due. The thread
- * lives while somebody holds it. Why not nng's own timeouts and cancels: they race (nng 1702,
- * 2208; reference/rpc.md 1a').
+ * lives while somebody holds it; so do the pollers', which the last release joins as well. What
+ * runs here must not wait: every deadline stands behind it.
  */
 #ifndef FLY_RPC_TIMER_H
 #define FLY_RPC_TIMER_H
@@ -29,7 +29,7 @@ struct rpc_job {
 };
 
 /* Starts the thread with the first holder, joins it with the last. Release blocks: never on the
- * timer thread or nng's. RESOURCE_EXHAUSTED when the thread cannot be made. */
+ * timer thread or a poller's. RESOURCE_EXHAUSTED when the thread cannot be made. */
 enum fly_status rpc_timer_hold(struct fly_error *error);
 void rpc_timer_release(void);
 /* The same in two halves, for a holder that ends on the timer thread itself: put off (any thread),

@@ -1,8 +1,8 @@
 /*
  * tls - what a side of a tls+tcp:// connection shows and whom it believes. Both configs take it.
  *
- * TLS 1.2 (nng 1.5.2 over mbedTLS 2.28): it keeps strangers from reading and changing bytes. Who a
- * node is, HELLO proves; a user client has no certificate at all.
+ * TLS 1.2 or 1.3: it keeps strangers from reading and changing bytes. Who a node is, HELLO proves;
+ * a user client has no certificate at all.
  */
 #ifndef FLY_RPC_TLS_H
 #define FLY_RPC_TLS_H
@@ -13,9 +13,9 @@
 struct rpc_tls {
     const char *ca_pem;
     const char *cert_pem; /* servers need one, with its key */
-    const char *key_pem;  /* EC P-256 (mbedTLS refuses Ed25519) */
-    /* Clients, when they verify: a DNS name of the server's certificate. Never an address: mbedTLS
-     * 2.28 does not look at those. */
+    const char *key_pem;  /* EC P-256 is the quickest that all know */
+    /* Clients, when they verify: a DNS name of the server's certificate. Never an address:
+     * those are not looked at. */
     const char *server_name;
     /* The other side's certificate must be signed by a CA of ca_pem. false: not looked at. */
     bool verify_peer;

@@ -159,10 +159,9 @@ void transport_close(struct transport *t)
 {
     transport_lock(t);
     bool first = transport_set_closing(t);
-    bool idle = t->started && !t->reading;
     transport_unlock(t);
     if (first) {
-        t->ops->shut(t, idle);
+        t->ops->shut(t);
         transport_budget_leave(t);
     }
 }

@@ -1,25 +1,16 @@
 /*
- * transport - bytes over nng streams: dial, listen, read, and the combining writer.
+ * transport - bytes between two processes, or two parts of one: dial, listen, read, and the
+ * combining writer. Sockets of our own, with OpenSSL on them for tls+tcp://; only the transport*.c
+ * files and poller.c touch them.
  *
- * The only room that calls nng (transport.c: a connection; transport_write.c: its writer;
- * transport_dial.c: how it comes about), so that another nng (or none) is a change of these files;
- * its types stay inside. What it does with nng 1.5.2, and why, is in reference/rpc.md:
- *
- * - One receive is always under way (unless reading is held back); its callback hands over what
- *   came, flushes what that produced, and arms the next.
+ * - The poller thread that finds a socket readable reads it and runs the handlers (poller.h), then
+ *   writes what they produced once. A caller that waits for one answer may read instead
+ *   (transport_read_here).
  * - Whoever appends first becomes the writer and sends until nothing is left; the others only
- *   append. It first tries an aio without a callback, which completes in place and saves two thread
- *   switches. What the kernel does not take at once is taken back (nng_aio_abort by the thread that
- *   began it, after it began: none of nng's races), and an aio with a callback goes on: a reader
- *   that stopped costs memory up to out_max, but never a thread, whatever the socket's buffer
- * holds.
- * - Over TLS an aio cannot be taken back (nng would end the connection), so in place only what nng
- *   surely takes: while all that the peer has not yet read, the handshake aside, fits the 16 KiB of
- *   ciphertext that nng keeps by itself. The peer's answers to marks tell how far it has read; they
- *   carry random numbers, so it cannot answer what it has not read.
- * - Otherwise no aio is ever cancelled, timed out, stopped or freed on an nng thread: disposal runs
- *   on the timer thread.
- * - An idle connection keeps a receive of 1 KiB and no out-buffer; buffers grow while it is busy.
+ *   append. No send ever waits: what the kernel does not take stays here and goes when the poller
+ *   says so. A reader that stopped costs memory up to out_max, but never a thread.
+ * - A failed send ends only the writing: what the peer said before is read, then it is over.
+ * - An idle connection has no buffer at all.
  */
 #ifndef FLY_RPC_TRANSPORT_H
 #define FLY_RPC_TRANSPORT_H
@@ -51,7 +42,8 @@ enum {
     TRANSPORT_BUDGET_STEP = 16 * 1024,
 };
 
-/* On nng threads, one at a time (`closed` may come from the timer thread). */
+/* On a poller thread, or that of a caller who reads, one at a time. (`closed` may come from the
+ * timer thread.) */
 struct transport_events {
     /* Takes the whole frames at the start of data[size] and returns their bytes. *wanted: how many
      * bytes the next step needs in all. SIZE_MAX: cut the connection. */
@@ -109,7 +101,8 @@ enum fly_status transport_dial(struct transport_dial **out, const char *url,
 /* Gives up: `dialled` follows soon. Only before it, and only on the timer thread. */
 void transport_dial_stop(struct transport_dial *dial);
 
-/* `accepted` runs on an nng thread with a transport that has one reference, given away. */
+/* `accepted` runs on a poller thread (inproc: the timer thread) with a transport that has one
+ * reference, given away. */
 enum fly_status transport_listen(struct transport_listener **out, const char *url,
                                  const struct rpc_tls *tls, const struct transport_config *config,
                                  void (*accepted)(void *user, struct transport *transport),
@@ -118,7 +111,7 @@ enum fly_status transport_listen(struct transport_listener **out, const char *ur
 const char *transport_listener_url(const struct transport_listener *listener);
 /* Accepts no more; returns at once. */
 void transport_listener_close(struct transport_listener *listener);
-/* Closes, waits and frees. Never on an nng thread. */
+/* Closes, waits and frees. Never on a thread of the library. */
 void transport_listener_destroy(struct transport_listener *listener);
 
 /* Begins to read; `user` is for the events. */

@@ -1,10 +1,9 @@
 /*
  * transport_internal - what the transport*.c files share. Nobody else includes it.
  *
- * transport.c is every connection's life, transport_write.c its writer; what moves the bytes is
- * behind transport_ops: transport_socket.c (clear text: our own sockets and pollers) and
- * transport_nng.c (TLS: nng streams). How a connection comes about: transport_dial.c, and
- * transport_socket_dial.c and transport_nng_dial.c behind it.
+ * transport.c is every connection's life, transport_write.c its writer; behind transport_ops is
+ * what moves the bytes: transport_socket.c, with transport_tls.c between socket and frames if it is
+ * TLS. How a connection comes about: transport_url.c, transport_dial.c, transport_socket_dial.c.
  */
 #ifndef FLY_RPC_TRANSPORT_INTERNAL_H
 #define FLY_RPC_TRANSPORT_INTERNAL_H
@@ -37,8 +36,6 @@ struct transport_ops {
     bool (*start)(struct transport *t);
     /* Reading goes on (`reading` was set). False: as above. */
     bool (*resume)(struct transport *t);
-    /* Under the lock, the writer, before it takes `out`: may it be sent in place? */
-    bool (*fits)(struct transport *t);
     /* Sends of `sending` as much as goes at once and counts it in `sent`. False: broken. */
     bool (*send_now)(struct transport *t);
     /* Sends the rest, or more of it, then calls transport_sent. False: broken, it does not. */
@@ -50,8 +47,8 @@ struct transport_ops {
     void (*stir)(struct transport *t);
     /* A send failed: nothing more is sent, but what the peer said before is still to be read. */
     void (*hush)(struct transport *t);
-    /* Cuts it. `idle`: it was started, and no receive is under way that would notice. */
-    void (*shut)(struct transport *t, bool idle);
+    /* Cuts it; the reader notices. */
+    void (*shut)(struct transport *t);
     /* Frees all but the base's, and t. On the timer thread. */
     void (*destroy)(struct transport *t);
 };
@@ -77,13 +74,8 @@ struct transport {
     size_t sent;                     /* of `sending`; the writer's own too, without the lock */
     size_t charged;                  /* to the budget */
     uint64_t reserved;               /* bytes ever appended to out */
-    uint64_t spent;                  /* TLS: ciphertext of all that was handed over, at most */
-    uint64_t read_by_peer;           /* the part of it that an answered mark covers */
-    uint64_t mark_spent;
     uint32_t mark_number;
     bool mark_pending;
-    bool probing; /* the mark is a probe's: nothing else is going on */
-    bool lies;    /* it answered what it was not asked: no answer of its counts any more */
     bool writing;
     bool started;
     bool reading; /* not held back, nor over */
@@ -122,10 +114,6 @@ bool transport_owes_room(struct transport *t);
 void transport_sent(struct transport *t, bool alive);
 /* Counts what has left. */
 void transport_count_sent(struct transport *t, size_t count);
-/* `room` is the mark's. */
-void transport_write_mark(struct transport *t, uint8_t *room);
-/* With a batch open: t is not written at its end after all. */
-void transport_batch_forget(struct transport *t);
 
 /* transport_buffer.c. `size` more bytes at the end, or NULL: out of memory, nothing changed. */
 uint8_t *transport_buffer_extend(struct transport_buffer *buffer, size_t size);

@@ -82,12 +82,6 @@ static void look_for(struct plain *p)
 
 /* ---- sending ---- */
 
-static bool fits(struct transport *t)
-{
-    (void)t;
-    return true;
-}
-
 /* After a push, by whomever: what did not go waits for EPOLLOUT. */
 static void note_push(struct plain *p, enum tls_push pushed)
 {
@@ -525,9 +519,8 @@ static void hush(struct transport *t)
     (void)shutdown(plain_of(t)->fd, SHUT_WR);
 }
 
-static void shut(struct transport *t, bool idle)
+static void shut(struct transport *t)
 {
-    (void)idle; /* a hang-up is noticed by whoever looks for nothing else */
     (void)shutdown(plain_of(t)->fd, SHUT_RDWR);
 }
 
@@ -549,7 +542,6 @@ struct transport *transport_socket_make(int fd, const struct transport_config *c
     static const struct transport_ops ops = {
         .start = start,
         .resume = resume,
-        .fits = fits,
         .send_now = send_now,
         .send_later = send_later,
         .read_here = read_here,

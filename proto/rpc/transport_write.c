@@ -2,7 +2,6 @@
  * transport_write - the combining writer, its marks, and batches.
  */
 #include <pthread.h>
-#include <sodium.h>
 #include <stdatomic.h>
 
 #include "proto/base/check.h"
@@ -60,20 +59,7 @@ uint8_t *transport_unsent(struct transport *t, uint64_t position)
 
 void transport_marked(struct transport *t, uint32_t number)
 {
-    if (!t->mark_pending || number != t->mark_number) {
-        t->lies = true;
-        return;
-    }
-    t->mark_pending = false;
-    t->read_by_peer = t->mark_spent;
-}
-
-void transport_write_mark(struct transport *t, uint8_t *room)
-{
-    t->mark_pending = true;
-    t->mark_number = randombytes_random(); /* so that only who has read it can answer it */
-    t->mark_spent = t->spent; /* what was handed over before; of what waits beside it, nothing */
-    t->config.events->mark(t->mark_number, room);
+    t->mark_pending = t->mark_pending && number != t->mark_number;
 }
 
 void transport_probe(struct transport *t)
@@ -81,8 +67,8 @@ void transport_probe(struct transport *t)
     uint8_t *room = t->mark_pending ? NULL : transport_reserve(t, TRANSPORT_MARK_SIZE, true);
 
     if (room != NULL) {
-        transport_write_mark(t, room);
-        t->probing = true;
+        t->mark_pending = true;
+        t->config.events->mark(++t->mark_number, room);
     }
 }
 
@@ -92,16 +78,13 @@ void transport_count_sent(struct transport *t, size_t count)
     (void)atomic_fetch_add_explicit(&t->bytes_out, count, memory_order_relaxed);
 }
 
-/* Makes what waits the writer's own. True when it may be sent in place: see the header. */
-static bool take_out(struct transport *t)
+/* Makes what waits the writer's own. */
+static void take_out(struct transport *t)
 {
-    bool in_place = t->ops->fits(t);
-
     t->sending = t->out;
     t->out = (struct transport_buffer){0};
     t->sent = 0;
     t->writing = true;
-    return in_place;
 }
 
 /* With the lock: the writer is done with what it had taken. */
@@ -148,9 +131,9 @@ static void leave_writing(struct transport *t)
 static void write_out(struct transport *t)
 {
     while (!t->writing && !t->closing && !t->cut && !t->broken && t->out.size > 0) {
-        bool in_place = take_out(t);
+        take_out(t);
         transport_unlock(t);
-        bool alive = !in_place || t->ops->send_now(t);
+        bool alive = t->ops->send_now(t);
         if (alive && t->sent < t->sending.size) {
             transport_hold(t);
             if (t->ops->send_later(t)) {
@@ -207,17 +190,6 @@ void transport_flush(struct transport *t)
     }
     transport_hold(t);
     batch.members[batch.count++] = t;
-}
-
-void transport_batch_forget(struct transport *t)
-{
-    for (unsigned i = 0; i < batch.count; i++) {
-        if (batch.members[i] == t) {
-            batch.members[i] = batch.members[--batch.count];
-            transport_drop(t); /* not the last: the caller has one */
-            return;
-        }
-    }
 }
 
 void rpc_batch_begin(void)
