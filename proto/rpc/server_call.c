@@ -191,17 +191,19 @@ static bool end_attached(struct rpc_call *call, const struct call_ending *end, b
     return true;
 }
 
-/* A small call that nobody else knows of leaves all at once, and its memory to the next. */
-static bool end_of_memory(struct rpc_call *call, unsigned references, bool *over)
+/* Under the lock: a small call that nobody else knows of leaves all at once, and its memory to the
+ * next. The connection is kept in its stead: the link is to be dropped in the end. */
+static bool end_of_memory(struct rpc_call *call, unsigned references)
 {
+    struct server_conn *conn = call->conn;
     bool simple = call->memory == NULL && call->stream == NULL && call->trailer_memory == NULL;
-    bool last =
-        simple && atomic_load_explicit(&call->references, memory_order_acquire) == references;
 
-    if (!last || !keep_spare(call)) {
+    if (!simple || atomic_load_explicit(&call->references, memory_order_acquire) != references ||
+        !keep_spare(call)) {
         return false;
     }
-    *over = server_conn_release(call->conn);
+    rpc_link_hold(&conn->link);
+    FLY_CHECK(!server_conn_release(conn)); /* only a closed one goes, and that keeps no spares */
     return true;
 }
 
@@ -210,7 +212,6 @@ void server_call_finish(struct rpc_call *call, const struct call_ending *end, bo
     struct server_conn *conn = call->conn;
     struct rpc_server *server = conn->server;
     int64_t now_us = fly_clock_boot_us();
-    bool over = false;
 
     server_call_ended(call, end->status, now_us);
     if (end->message != NULL) {
@@ -225,7 +226,7 @@ void server_call_finish(struct rpc_call *call, const struct call_ending *end, bo
     server_call_leave(call, by_application);
     void *gone = server_conn_peer_ended(conn);
     unsigned references = detached ? 2 : 1;
-    bool reused = end_of_memory(call, references, &over);
+    bool reused = end_of_memory(call, references);
     rpc_link_unlock(&conn->link);
     if (attached) {
         transport_flush(conn->link.transport);
@@ -235,11 +236,11 @@ void server_call_finish(struct rpc_call *call, const struct call_ending *end, bo
     if (gone != NULL) {
         server_conn_tell_peer_gone(conn, gone);
     }
-    if (over) {
-        rpc_link_drop(&conn->link);
-    }
     for (; !reused && references > 0; references--) {
         rpc_call_drop(call);
+    }
+    if (reused) {
+        rpc_link_drop(&conn->link);
     }
 }
 
