@@ -281,6 +281,31 @@ static void test_destroyed_busy(void **state)
     (void)pthread_cond_destroy(&b.f.changed);
 }
 
+/* Workers answer while the connection goes: whoever answers must keep it until it was written. */
+static void test_answers_to_the_gone(void **state)
+{
+    enum { ROUNDS = 400 };
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    b.run = run_in_place;
+    bench_start(&b, &(struct rpc_server_config){.workers = 3});
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        struct bare c;
+        bare_open(&c, &b.f, 0, 0);
+        for (uint32_t k = 0; k < 1 + i % 3; k++) {
+            bare_ask(&c, frame_call_id(k, 1), &b.methods[UNARY], 0);
+        }
+        if (i % 2 == 0) {
+            assert_true(bare_get(&c)); /* one was written, so the others are about to be */
+        }
+        bare_close(&c);
+    }
+    WAIT_UNTIL(rpc_server_counters(b.f.server).connections == 0);
+    bench_stop(&b);
+}
+
 /* ---- rpc_call_watch ---- */
 
 static struct rpc_call *watched;
@@ -423,6 +448,7 @@ int main(void)
         cmocka_unit_test(test_both_ways_to_serve),
         cmocka_unit_test(test_queue),
         cmocka_unit_test(test_late_in_queue),
+        cmocka_unit_test(test_answers_to_the_gone),
         cmocka_unit_test(test_destroyed_busy),
         cmocka_unit_test(test_watch),
         cmocka_unit_test(test_metrics),
