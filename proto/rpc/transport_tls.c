@@ -359,8 +359,12 @@ static enum tls_push shake(struct tls_session *s, int fd)
     }
     int result = SSL_do_handshake(s->ssl);
     int why = SSL_get_error(s->ssl, result);
+    if (why == SSL_ERROR_SSL && s->failure == NULL) {
+        s->failure = explain(s); /* the reader tells */
+    }
     if (result != 1 && why != SSL_ERROR_WANT_READ) {
-        return TLS_PUSH_BROKEN; /* the reader finds out why */
+        (void)push(s, fd); /* what it has to say to that */
+        return TLS_PUSH_BROKEN;
     }
     enum tls_push pushed = push(s, fd);
     return pushed == TLS_PUSH_DONE && result != 1 ? TLS_PUSH_WAITS : pushed;
