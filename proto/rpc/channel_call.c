@@ -136,16 +136,40 @@ static enum fly_status put_request(struct rpc_channel *channel, struct frame_hea
     return FLY_OK;
 }
 
+/* Who sends the request that was just put. */
+enum sender {
+    SENDER_SELF,
+    SENDER_READER, /* this caller, as it reads the connection itself */
+    SENDER_LEADER, /* this caller, for the crowd */
+    SENDER_OTHER,  /* the crowd's leader */
+};
+
 /* Under the lock. In a crowd of waiting threads, one read has woken many, and each is about to put
  * its next request as this one did: they get their turn first, and then one write carries all. */
-static bool joins_crowd(struct rpc_channel *channel)
+static enum sender choose_sender(struct rpc_channel *channel, struct channel_waiter *waiter,
+                                 int64_t deadline_ms)
 {
+    if (waiter == NULL) {
+        return SENDER_SELF;
+    }
     channel->blocked++;
+    if (channel->taken == 1) {
+        waiter->reads = channel->link.transport;
+        waiter->deadline_ms = deadline_ms;
+        return SENDER_READER;
+    }
     if (channel->crowd_rest > 0) {
         channel->crowd_rest--;
-        return false;
+        return SENDER_SELF;
     }
-    return channel->blocked >= CROWD;
+    if (channel->blocked < CROWD) {
+        return SENDER_SELF;
+    }
+    if (channel->flush_coming) {
+        return SENDER_OTHER;
+    }
+    channel->flush_coming = true;
+    return SENDER_LEADER;
 }
 
 static void flush_crowd(struct rpc_channel *channel)
@@ -203,14 +227,22 @@ enum fly_status channel_start(struct rpc_channel *channel, const struct ending_t
             (void)rpc_timer_arm(&channel->timer, head.deadline_ms);
         }
     }
-    bool crowd = status == FLY_OK && target->waiter != NULL && joins_crowd(channel);
-    bool follows = crowd && channel->flush_coming;
-    channel->flush_coming = channel->flush_coming || crowd;
+    enum sender sender =
+        status == FLY_OK ? choose_sender(channel, target->waiter, head.deadline_ms) : SENDER_OTHER;
+    /* another thread may close the channel beneath callers that wait: it stays as long as this */
+    struct transport *transport = channel->link.transport;
+    bool kept = status == FLY_OK && target->waiter != NULL && sender != SENDER_OTHER;
+    if (kept) {
+        transport_hold(transport);
+    }
     rpc_link_unlock(&channel->link);
-    if (crowd && !follows) {
+    if (sender == SENDER_LEADER) {
         flush_crowd(channel);
-    } else if (status == FLY_OK && !follows) {
-        transport_flush(channel->link.transport);
+    } else if (sender == SENDER_SELF) {
+        transport_flush(transport);
+    }
+    if (kept && sender != SENDER_READER) {
+        transport_drop(transport);
     }
     return status;
 }
@@ -238,7 +270,7 @@ enum fly_status rpc_channel_call(struct rpc_channel *channel, const struct rpc_m
     channel_waiter_init(&waiter, reply);
     enum fly_status status = channel_start(channel, &target, request, options, NULL, &error);
     if (status == FLY_OK) {
-        channel_wait(channel, &waiter);
+        channel_wait(&waiter);
     } else {
         reply_set(reply, status, false, error.text, strlen(error.text));
     }

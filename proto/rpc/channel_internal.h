@@ -26,7 +26,7 @@
 
 #define SLOT_NONE UINT32_MAX
 
-enum { REPLY_ARENA_MAX = 16 << 20 /* an unpacked reply */, CHANNEL_BELLS = 8 };
+enum { REPLY_ARENA_MAX = 16 << 20 /* an unpacked reply */, CHANNEL_BELLS = 32 };
 
 enum slot_state { SLOT_FREE, SLOT_PENDING, SLOT_ABANDONED };
 
@@ -37,7 +37,9 @@ enum waiter_state { WAITER_UP, WAITER_ASLEEP, WAITER_ENDED };
 struct channel_waiter {
     struct rpc_reply *reply; /* filled before */
     uint32_t place;          /* see channel_wait.c */
-    atomic_uint state;       /* enum waiter_state */
+    struct transport *reads; /* it is alone and reads this itself; referred to */
+    int64_t deadline_ms;
+    atomic_uint state; /* enum waiter_state */
 };
 
 /* Whom to tell how a call ended: a callback, a thread that waits, or a stream. */
@@ -75,6 +77,7 @@ struct rpc_channel {
     uint32_t calls_max;         /* ours, then the smaller of both sides' */
     uint32_t slots_used;        /* those behind have never been: nobody looks at them */
     uint32_t free_first;
+    uint32_t taken;      /* slots */
     uint32_t streams;    /* open ones */
     uint32_t blocked;    /* threads that wait for a call */
     uint32_t crowd_rest; /* so many calls more do not wait for each other */
@@ -84,8 +87,7 @@ struct rpc_channel {
     bool going_away;
 
     bool released; /* the timer thread's: its timer touches the connection no more */
-    atomic_uint bells[CHANNEL_BELLS]; /* see channel_wait.c */
-    uint32_t to_ring[CHANNEL_BELLS];  /* the reading thread's own */
+    uint32_t to_ring[CHANNEL_BELLS]; /* the reading thread's own: see channel_wait.c */
     bool ring_owed;
 
     atomic_uint references;
@@ -172,8 +174,8 @@ void channel_wake_senders(struct rpc_channel *channel);
 /* channel_wait.c */
 /* For the calling thread, which then waits until its call has ended. */
 void channel_waiter_init(struct channel_waiter *waiter, struct rpc_reply *reply);
-void channel_wait(struct rpc_channel *channel, struct channel_waiter *waiter);
-void channel_wake(struct rpc_channel *channel, struct channel_waiter *waiter);
+void channel_wait(struct channel_waiter *waiter);
+void channel_wake(struct channel_waiter *waiter);
 /* On the thread that reads: marks it, to be woken with the others of this read. */
 void channel_wake_later(struct rpc_channel *channel, struct channel_waiter *waiter);
 void channel_wake_marked(struct rpc_channel *channel);

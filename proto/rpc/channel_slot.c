@@ -45,12 +45,14 @@ void channel_slot_take(struct rpc_channel *channel, struct call_slot *slot)
     } else {
         channel->slots_used++;
     }
+    channel->taken++;
     slot->state = SLOT_PENDING;
     slot->begun = false;
 }
 
 static void slot_free(struct rpc_channel *channel, struct call_slot *slot)
 {
+    channel->taken--;
     slot->state = SLOT_FREE;
     slot->next_free = channel->free_first;
     channel->free_first = slot_number(channel, slot);
@@ -109,8 +111,8 @@ static void tell(const struct ended_call *call, struct rpc_reply *reply, struct 
     rpc_reply_fini(reply);
 }
 
-static void tell_status(struct rpc_channel *channel, const struct ended_call *call,
-                        enum fly_status status, bool sent, const char *text)
+static void tell_status(const struct ended_call *call, enum fly_status status, bool sent,
+                        const char *text)
 {
     struct channel_waiter *waiter = call->target.waiter;
     struct rpc_reply reply;
@@ -118,7 +120,7 @@ static void tell_status(struct rpc_channel *channel, const struct ended_call *ca
     if (waiter != NULL) {
         reply_set(waiter->reply, status, sent, text, strlen(text));
         add_head(call, waiter->reply);
-        channel_wake(channel, waiter);
+        channel_wake(waiter);
         return;
     }
     reply_set(&reply, status, sent, text, strlen(text));
@@ -181,7 +183,7 @@ void channel_end_call(struct rpc_channel *channel, uint32_t id, enum fly_status 
     bool sent = slot_abandon(channel, slot);
     rpc_link_unlock(&channel->link);
     transport_flush(channel->link.transport);
-    tell_status(channel, &call, status, sent, text);
+    tell_status(&call, status, sent, text);
 }
 
 void rpc_channel_cancel(struct rpc_channel *channel, uint32_t id)
@@ -210,7 +212,7 @@ void channel_end_all(struct rpc_channel *channel)
             continue;
         }
         rpc_link_unlock(&channel->link);
-        tell_status(channel, &call, ours ? FLY_CANCELLED : FLY_UNAVAILABLE, sent,
+        tell_status(&call, ours ? FLY_CANCELLED : FLY_UNAVAILABLE, sent,
                     ours ? "the channel was closed" : "the connection was lost");
         rpc_link_lock(&channel->link);
     }
@@ -236,7 +238,7 @@ static int64_t expire_calls(struct rpc_channel *channel, int64_t now_ms)
         struct ended_call call = slot_let_go(channel, slot);
         bool sent = slot_abandon(channel, slot);
         rpc_link_unlock(&channel->link);
-        tell_status(channel, &call, FLY_DEADLINE_EXCEEDED, sent, "the deadline passed");
+        tell_status(&call, FLY_DEADLINE_EXCEEDED, sent, "the deadline passed");
         rpc_link_lock(&channel->link);
     }
     return next_ms;
@@ -412,7 +414,7 @@ void channel_on_goaway(struct rpc_channel *channel, const struct frame *frame)
             slot->state = SLOT_ABANDONED; /* until the server's END, or that of the connection */
         }
         rpc_link_unlock(&channel->link);
-        tell_status(channel, &call, FLY_UNAVAILABLE, false, "the server is going away");
+        tell_status(&call, FLY_UNAVAILABLE, false, "the server is going away");
         rpc_link_lock(&channel->link);
     }
     rpc_link_unlock(&channel->link);

@@ -81,23 +81,27 @@ struct rpc_client_counters {
     uint64_t waiting;   /* now, for a connection */
 };
 
-/* INVALID_ARGUMENT: urls, limits, PEM. Does not wait for a connection: dials in the background. */
+/* INVALID_ARGUMENT: urls, limits. Does not wait for a connection, nor dial before the first call; a
+ * PEM that does not parse is that call's answer. */
 enum fly_status rpc_client_create(struct rpc_client **out, const struct rpc_client_config *config,
                                   struct fly_error *error);
-/* Ends its calls with CANCELLED (their callbacks have run on return), closes and frees. Its streams
- * must have been closed before. NULL is fine. Blocks. */
+/* Ends its calls with CANCELLED (their callbacks have run on return), closes and frees. No call may
+ * be begun meanwhile, and its streams must have been closed before. NULL is fine. Blocks. */
 void rpc_client_close(struct rpc_client *client);
 
 /*
  * One call, waited for; returns reply->status. Without wait_for_ready it fails with UNAVAILABLE at
- * once when no connection can be had (it waits while the first one is being made). The deadline
- * spans all attempts.
+ * once when no connection can be had (it waits while the first one is being made), or with what the
+ * server says against this client (UNAUTHENTICATED, PERMISSION_DENIED), and with RESOURCE_EXHAUSTED
+ * when the connections have no room; with it, it waits for both. The deadline spans all attempts.
  */
 enum fly_status rpc_client_call(struct rpc_client *client, const struct rpc_method *method,
                                 const ProtobufCMessage *request,
                                 const struct rpc_call_options *options, struct rpc_reply *reply);
 /* One call, not waited for: `done` runs once, perhaps before this returns; always, also for
- * refusals. `id` (may be NULL) is for cancelling. */
+ * refusals. `id` (may be NULL) is for cancelling. At most 65,536 at a time. To be sent again, also
+ * when a server goes away, the request must have been kept: small ones are (192 bytes with the
+ * metadata), others where the method has a policy, up to retry_keep_max. */
 void rpc_client_start(struct rpc_client *client, const struct rpc_method *method,
                       const ProtobufCMessage *request, const struct rpc_call_options *options,
                       rpc_done *done, void *user, uint64_t *id);
@@ -110,7 +114,8 @@ enum fly_status rpc_client_stream(struct rpc_stream **out, struct rpc_client *cl
 
 enum rpc_client_state rpc_client_state(struct rpc_client *client);
 struct rpc_client_counters rpc_client_counters(struct rpc_client *client);
-/* Counts and latencies of every method called; lives as long as the client. */
+/* Counts and latencies of every method called, of all attempts together; not of streams. Lives as
+ * long as the client. */
 struct rpc_metrics *rpc_client_metrics(struct rpc_client *client);
 
 #endif

@@ -101,11 +101,11 @@ void client_conn_check(struct client_conn *conn)
 {
     struct rpc_client *client = conn->client;
 
-    if (rpc_channel_alive(conn->channel)) {
-        return;
-    }
     client_lock(client);
-    client_conn_retire(conn);
+    /* close releases what is still held, so only under the lock does the hold keep the channel */
+    if (!client->closed && !conn->released && !rpc_channel_alive(conn->channel)) {
+        client_conn_retire(conn);
+    }
     client_unlock(client);
 }
 

@@ -10,7 +10,10 @@ static const struct rpc_call_options no_options;
 
 static bool hedges(const struct rpc_method *method)
 {
-    return method->retry != NULL && method->retry->hedge && (method->flags & RPC_READ_ONLY) != 0;
+    const struct retry_policy *policy = method->retry;
+
+    return policy != NULL && policy->hedge && policy->attempts_max > 1 &&
+           (method->flags & RPC_READ_ONLY) != 0;
 }
 
 static void refuse(struct rpc_reply *reply, enum fly_status status, const char *text)

@@ -273,22 +273,26 @@ enum fly_status client_call_keep(struct client_call *call, const ProtobufCMessag
     return FLY_OK;
 }
 
-/* The kept request as a message, in one block, or NULL. */
-static ProtobufCMessage *unpack_kept(const struct client_call *call, void **memory)
+/* The kept request as a message, in one block. INVALID_ARGUMENT: no server would take it. */
+static enum fly_status unpack_kept(const struct client_call *call, ProtobufCMessage **out,
+                                   void **memory)
 {
     const ProtobufCMessageDescriptor *type = call->method->request;
     struct fly_bytes bytes = {call->kept_bytes, call->request_size};
     size_t size = 0;
+    enum fly_status status = validate_message(type, bytes, KEPT_ARENA_MAX, &size, NULL);
 
-    if (validate_message(type, bytes, KEPT_ARENA_MAX, &size, NULL) != FLY_OK) {
-        return NULL; /* larger than the arena, or nothing that a server would take */
+    if (status != FLY_OK) {
+        return status;
     }
     *memory = malloc(size);
     if (*memory == NULL) {
-        return NULL;
+        return FLY_RESOURCE_EXHAUSTED;
     }
     struct fly_arena arena = fly_arena_over(*memory, size);
-    return validate_unpack(type, bytes, &arena);
+    *out = validate_unpack(type, bytes, &arena);
+    FLY_CHECK(*out != NULL); /* the validator's promise */
+    return FLY_OK;
 }
 
 /* The call's entries, and how many attempts were made before; without that if there is no room. */
@@ -350,12 +354,14 @@ enum fly_status client_call_send(struct client_call *call, struct client_conn *c
         int64_t left_ms = call->deadline_ms - fly_clock_boot_ms();
         s.options.timeout_ms = left_ms > 0 ? left_ms : -1;
     }
+    enum fly_status status = FLY_OK;
     if (s.request == NULL) {
+        ProtobufCMessage *unpacked = NULL;
         FLY_CHECK(call->kept);
-        s.request = unpack_kept(call, &memory);
+        status = unpack_kept(call, &unpacked, &memory);
+        s.request = unpacked;
     }
-    enum fly_status status = FLY_RESOURCE_EXHAUSTED;
-    if (s.request != NULL) {
+    if (status == FLY_OK) {
         status = previous > 0 ? send_again(&s, previous) : send_plain(&s);
     }
     free(memory);

@@ -122,7 +122,7 @@ void transport_unlock(struct transport *t)
 
 bool transport_closed(const struct transport *t)
 {
-    return t->closing;
+    return t->closing || t->broken;
 }
 
 bool transport_held_back(const struct transport *t)

@@ -154,6 +154,7 @@ uint8_t *transport_unsent(struct transport *transport, uint64_t position);
 void transport_marked(struct transport *transport, uint32_t number);
 /* Appends a mark now (keepalive), unless one is on its way. */
 void transport_probe(struct transport *transport);
+/* Nothing can be sent any more; what came before may still be received. */
 bool transport_closed(const struct transport *transport);
 /* Reading is suspended (hold_back): what is missing of a frame may wait in the kernel, and that it
  * is late is not the peer's fault. */

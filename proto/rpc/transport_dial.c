@@ -1,11 +1,12 @@
 /*
- * transport_dial - dialling and listening: which of the two ways an address goes.
+ * transport_dial - dialling and listening: addresses and settings.
  */
 #include <string.h>
 
 #include "proto/base/bytes.h"
 #include "proto/base/check.h"
 #include "proto/rpc/transport_internal.h"
+#include "proto/rpc/transport_tls.h"
 
 /* On the timer thread: nobody else touches the dial any more. */
 static void dial_end(struct rpc_job *job)
@@ -26,13 +27,14 @@ enum fly_status transport_dial(struct transport_dial **out, const char *url,
     struct transport_address address;
     struct transport_dial common = {
         .config = *config, .dialled = dialled, .user = user, .job = {.run = dial_end}};
+    struct tls_context *context = NULL;
     enum fly_status status = transport_address_parse(&address, url, error);
 
-    if (status != FLY_OK) {
-        return status;
+    if (status == FLY_OK && address.secure) {
+        status = tls_context_make(&context, url, tls, false, error);
     }
-    return address.kind == TRANSPORT_TLS ? transport_nng_dial(out, url, tls, &common, error)
-                                         : transport_socket_dial(out, &address, &common, error);
+    return status == FLY_OK ? transport_socket_dial(out, &address, context, &common, error)
+                            : status;
 }
 
 void transport_dial_stop(struct transport_dial *dial)
@@ -47,14 +49,17 @@ enum fly_status transport_listen(struct transport_listener **out, const char *ur
 {
     struct transport_address address;
     struct transport_listener common = {.config = *config, .accepted = accepted, .user = user};
+    struct tls_context *context = NULL;
     enum fly_status status = transport_address_parse(&address, url, error);
 
+    if (status == FLY_OK && address.secure) {
+        status = tls_context_make(&context, url, tls, true, error);
+    }
     if (status != FLY_OK) {
         return status;
     }
     FLY_CHECK(fly_copy_string(common.url, sizeof common.url, url));
-    return address.kind == TRANSPORT_TLS ? transport_nng_listen(out, tls, &common, error)
-                                         : transport_socket_listen(out, &address, &common, error);
+    return transport_socket_listen(out, &address, context, &common, error);
 }
 
 const char *transport_listener_url(const struct transport_listener *listener)

@@ -30,6 +30,8 @@ enum transport_wait {
     TRANSPORT_WAITS_POSTED, /* room_job is on its way, with the reference */
 };
 
+struct tls_context;
+
 struct transport_ops {
     /* Reading begins. False: it is over already, and nobody tells. */
     bool (*start)(struct transport *t);
@@ -46,6 +48,8 @@ struct transport_ops {
     bool (*read_here)(struct transport *t, int64_t deadline_ms, bool (*done)(void *user),
                       void *user);
     void (*stir)(struct transport *t);
+    /* A send failed: nothing more is sent, but what the peer said before is still to be read. */
+    void (*hush)(struct transport *t);
     /* Cuts it. `idle`: it was started, and no receive is under way that would notice. */
     void (*shut)(struct transport *t, bool idle);
     /* Frees all but the base's, and t. On the timer thread. */
@@ -84,7 +88,8 @@ struct transport {
     bool started;
     bool reading; /* not held back, nor over */
     bool closing;
-    bool cut; /* to be closed by the next flush */
+    bool cut;    /* to be closed by the next flush */
+    bool broken; /* nothing can be sent any more; the reader finds its end */
     bool room_wanted;
     bool by_callers; /* reading: transport_read_here */
 };
@@ -137,10 +142,11 @@ void transport_budget_leave(struct transport *t);
 
 /* ---- how they come about ---- */
 
-enum transport_kind { TRANSPORT_TCP, TRANSPORT_TLS, TRANSPORT_IPC, TRANSPORT_INPROC };
+enum transport_kind { TRANSPORT_TCP, TRANSPORT_IPC, TRANSPORT_INPROC };
 
 struct transport_address {
     enum transport_kind kind;
+    bool secure;
     socklen_t size;
     union {
         struct sockaddr any;
@@ -174,24 +180,21 @@ struct transport_listener {
 };
 
 /* Begin, with all of `common` but stop and finish filled in; *out is set before `job` can be
- * posted. */
+ * posted. `tls` (or NULL) is theirs from here on, also on failure. */
 enum fly_status transport_socket_dial(struct transport_dial **out,
                                       const struct transport_address *address,
-                                      const struct transport_dial *common, struct fly_error *error);
-enum fly_status transport_nng_dial(struct transport_dial **out, const char *url,
-                                   const struct rpc_tls *tls, const struct transport_dial *common,
-                                   struct fly_error *error);
+                                      struct tls_context *tls, const struct transport_dial *common,
+                                      struct fly_error *error);
 /* The same; the first accept may come before they return. */
 enum fly_status transport_socket_listen(struct transport_listener **out,
                                         const struct transport_address *address,
+                                        struct tls_context *tls,
                                         const struct transport_listener *common,
                                         struct fly_error *error);
-enum fly_status transport_nng_listen(struct transport_listener **out, const struct rpc_tls *tls,
-                                     const struct transport_listener *common,
-                                     struct fly_error *error);
 
 /* Takes the socket over, also on failure (NULL: out of memory). */
 struct transport *transport_socket_make(int fd, const struct transport_config *config,
-                                        const struct transport_address *peer);
+                                        const struct transport_address *peer,
+                                        const struct tls_context *tls);
 
 #endif

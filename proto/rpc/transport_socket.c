@@ -1,6 +1,6 @@
 /*
- * transport_socket - one clear-text connection: a socket of ours, read by a poller thread, or by
- * the caller that waits for its answer.
+ * transport_socket - one connection: a socket of ours, perhaps with TLS on it, read by a poller
+ * thread, or by the caller that waits for its answer.
  *
  * The socket is blocking, so that a caller can wait in recv; everything else passes MSG_DONTWAIT:
  * no send ever waits, whatever the peer does. What the kernel does not take waits for EPOLLOUT.
@@ -23,10 +23,12 @@
 #include "proto/rpc/batch.h"
 #include "proto/rpc/poller.h"
 #include "proto/rpc/transport_internal.h"
+#include "proto/rpc/transport_tls.h"
 
 enum {
     CALLER_ROOM = 16 * 1024, /* of a caller's stack */
-    SHY = 64,                /* after two callers at a time, so many find the poller reading */
+    PLAIN_ROOM_MIN = CALLER_ROOM - CALLER_ROOM / 4,
+    SHY = 64, /* after two callers at a time, so many find the poller reading */
     NOBODY_MS = 20,
 };
 
@@ -40,8 +42,10 @@ struct plain {
     /* under base.lock: */
     uint32_t events; /* that the poller looks for */
     bool added;
-    bool busy;      /* the poller is reading */
-    bool out_waits; /* the writer waits for EPOLLOUT, with its reference */
+    bool busy;       /* the poller is reading */
+    bool out_waits;  /* the writer waits for EPOLLOUT (or the handshake), with its reference */
+    bool shaken;     /* no handshake, or it is over */
+    bool push_waits; /* TLS: ciphertext waits for EPOLLOUT */
     enum reader reader;
     bool crowded;  /* somebody else had something to do while a caller read */
     bool patient;  /* a recv of a caller ends after TRANSPORT_READ_HERE_SLICE_MS */
@@ -52,7 +56,8 @@ struct plain {
     struct rpc_timer watch;
 
     /* the reader's own: */
-    uint8_t *kept; /* the start of a frame */
+    struct tls_session *tls; /* or NULL; has a lock of its own */
+    uint8_t *kept;           /* the start of a frame */
     size_t kept_size;
     size_t kept_max;
     size_t wanted; /* of it, to go on */
@@ -67,7 +72,7 @@ static struct plain *plain_of(struct transport *t)
 static void look_for(struct plain *p)
 {
     uint32_t events = (p->reader == READER_POLLER && p->base.reading ? EPOLLIN : 0U) |
-                      (p->out_waits ? EPOLLOUT : 0U);
+                      ((p->out_waits && p->shaken) || p->push_waits ? EPOLLOUT : 0U);
 
     if (p->added && events != p->events) {
         p->events = events;
@@ -83,10 +88,33 @@ static bool fits(struct transport *t)
     return true;
 }
 
+/* After a push, by whomever: what did not go waits for EPOLLOUT. */
+static void note_push(struct plain *p, enum tls_push pushed)
+{
+    transport_lock(&p->base);
+    p->push_waits = pushed == TLS_PUSH_WAITS;
+    look_for(p);
+    transport_unlock(&p->base);
+}
+
+static bool send_sealed(struct plain *p)
+{
+    struct transport *t = &p->base;
+    size_t taken = 0;
+    enum tls_push pushed = tls_session_write(p->tls, p->fd, t->sending.data + t->sent,
+                                             t->sending.size - t->sent, &taken);
+
+    transport_count_sent(t, taken);
+    return pushed != TLS_PUSH_BROKEN;
+}
+
 static bool send_now(struct transport *t)
 {
     struct plain *p = plain_of(t);
 
+    if (p->tls != NULL) {
+        return send_sealed(p);
+    }
     while (t->sent < t->sending.size) {
         ssize_t count = send(p->fd, t->sending.data + t->sent, t->sending.size - t->sent,
                              MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -119,7 +147,7 @@ static bool send_later(struct transport *t)
 static bool keep(struct plain *p, const uint8_t *data, size_t size, size_t wanted)
 {
     /* more than any reader's room is read in place */
-    size_t need = wanted > CALLER_ROOM ? wanted : size;
+    size_t need = wanted > PLAIN_ROOM_MIN ? wanted : size;
     bool inside = p->kept != NULL && data >= p->kept && data <= p->kept + p->kept_max;
 
     p->wanted = wanted;
@@ -147,28 +175,88 @@ static bool keep(struct plain *p, const uint8_t *data, size_t size, size_t wante
     return true;
 }
 
-/* One recv, and what comes of it. False: the connection is over. */
-static bool read_some(struct plain *p, uint8_t *room, size_t room_size, int flags)
+/* Where the next bytes go, behind what is kept: in the room, or in place. */
+static uint8_t *place_for(struct plain *p, uint8_t *room, size_t room_size, size_t *max)
 {
-    struct transport *t = &p->base;
     bool large = p->wanted > room_size;
-    uint8_t *data = large ? p->kept : room;
-    size_t max = large ? p->kept_max : room_size;
-    size_t wanted = 0;
 
     if (!large && p->kept_size > 0) {
         memcpy(room, p->kept, p->kept_size);
     }
-    ssize_t count = recv(p->fd, data + p->kept_size, max - p->kept_size, flags);
+    *max = (large ? p->kept_max : room_size) - p->kept_size;
+    return (large ? p->kept : room) + p->kept_size;
+}
+
+/* `count` more bytes are at place_for's. */
+static bool hand_over(struct plain *p, uint8_t *place, size_t count)
+{
+    struct transport *t = &p->base;
+    uint8_t *data = place - p->kept_size;
+    size_t size = p->kept_size + count;
+    size_t wanted = 0;
+
+    (void)atomic_fetch_add_explicit(&t->bytes_in, count, memory_order_relaxed);
+    size_t used = t->config.events->received(t->user, data, size, &wanted);
+    return used != SIZE_MAX && keep(p, data + used, size - used, wanted);
+}
+
+/* The handshake is over: what waits for that can be sent. */
+static void note_shaken(struct plain *p)
+{
+    struct transport *t = &p->base;
+
+    transport_lock(t);
+    bool writer = p->out_waits;
+    p->shaken = true;
+    p->out_waits = false;
+    transport_unlock(t);
+    if (writer) {
+        transport_sent(t, send_now(t));
+    }
+}
+
+/* Ciphertext came: all that can be read of it, and what TLS has to say to that. */
+static bool unseal(struct plain *p, uint8_t *room, size_t room_size, const uint8_t *data,
+                   size_t size)
+{
+    bool alive = true;
+    ssize_t count = 0;
+
+    tls_session_feed(p->tls, data, size);
+    do {
+        size_t max = 0;
+        uint8_t *place = place_for(p, room, room_size, &max);
+        count = tls_session_read(p->tls, place, max, &p->base.failure);
+        alive = count > 0 ? hand_over(p, place, (size_t)count) : count == 0;
+    } while (alive && count > 0);
+    enum tls_push pushed = tls_session_push(p->tls, p->fd);
+    if (pushed == TLS_PUSH_WAITS) {
+        note_push(p, pushed);
+    }
+    if (alive && !p->shaken && tls_session_shaken(p->tls)) {
+        note_shaken(p);
+    }
+    return alive && pushed != TLS_PUSH_BROKEN;
+}
+
+/* One recv, and what comes of it. False: the connection is over. */
+static bool read_some(struct plain *p, uint8_t *room, size_t room_size, int flags)
+{
+    size_t max = room_size / 4;
+    uint8_t *place = room + room_size - max;
+
+    if (p->tls == NULL) {
+        place = place_for(p, room, room_size, &max);
+    }
+    ssize_t count = recv(p->fd, place, max, flags);
     if (count <= 0) {
         return count < 0 && (errno == EAGAIN || errno == EINTR);
     }
-    size_t size = p->kept_size + (size_t)count;
-    (void)atomic_fetch_add_explicit(&t->bytes_in, (uint64_t)count, memory_order_relaxed);
     rpc_batch_begin();
-    size_t used = t->config.events->received(t->user, data, size, &wanted);
+    bool alive = p->tls == NULL ? hand_over(p, place, (size_t)count)
+                                : unseal(p, room, room_size - max, place, (size_t)count);
     rpc_batch_end();
-    return used != SIZE_MAX && keep(p, data + used, size - used, wanted);
+    return alive;
 }
 
 /* The reader, after the entry was removed. */
@@ -206,8 +294,14 @@ static void write_on(struct plain *p)
     struct transport *t = &p->base;
 
     transport_lock(t);
-    bool mine = p->out_waits;
-    p->out_waits = false;
+    bool push = p->push_waits;
+    transport_unlock(t);
+    if (push) {
+        note_push(p, tls_session_push(p->tls, p->fd)); /* broken: the reader finds out */
+    }
+    transport_lock(t);
+    bool mine = p->out_waits && p->shaken;
+    p->out_waits = p->out_waits && !mine;
     transport_unlock(t);
     if (mine) {
         transport_sent(t, send_now(t));
@@ -419,6 +513,13 @@ static bool resume(struct transport *t)
 
 /* ---- life ---- */
 
+/* The peer hung up, most likely: its last words are still here, and SHUT_RDWR would not lose them
+ * but make others believe that it is over. */
+static void hush(struct transport *t)
+{
+    (void)shutdown(plain_of(t)->fd, SHUT_WR);
+}
+
 static void shut(struct transport *t, bool idle)
 {
     (void)idle; /* a hang-up is noticed by whoever looks for nothing else */
@@ -430,13 +531,15 @@ static void destroy(struct transport *t)
     struct plain *p = plain_of(t);
 
     (void)close(p->fd);
+    tls_session_free(p->tls);
     free(p->kept);
     transport_fini(t);
     free(p);
 }
 
 struct transport *transport_socket_make(int fd, const struct transport_config *config,
-                                        const struct transport_address *peer)
+                                        const struct transport_address *peer,
+                                        const struct tls_context *tls)
 {
     static const struct transport_ops ops = {
         .start = start,
@@ -446,15 +549,21 @@ struct transport *transport_socket_make(int fd, const struct transport_config *c
         .send_later = send_later,
         .read_here = read_here,
         .stir = stir,
+        .hush = hush,
         .shut = shut,
         .destroy = destroy,
     };
     struct plain *p = calloc(1, sizeof *p);
+    struct tls_session *session = tls != NULL ? tls_session_make(tls) : NULL;
 
-    if (p == NULL) {
+    if (p == NULL || (tls != NULL && session == NULL)) {
+        tls_session_free(session);
+        free(p);
         (void)close(fd);
         return NULL;
     }
+    p->tls = session;
+    p->shaken = session == NULL;
     transport_init(&p->base, &ops, config);
     p->fd = fd;
     rpc_timer_init(&p->watch, on_watch, p);

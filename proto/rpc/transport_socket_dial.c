@@ -1,6 +1,6 @@
 /*
- * transport_socket_dial - how clear-text connections come about: tcp, ipc, and inproc, whose two
- * ends are a socketpair, found by a name that only this process has.
+ * transport_socket_dial - how connections come about: tcp, with TLS or not, ipc, and inproc, whose
+ * two ends are a socketpair, found by a name that only this process has.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +14,7 @@
 #include "proto/base/clock.h"
 #include "proto/rpc/poller.h"
 #include "proto/rpc/transport_internal.h"
+#include "proto/rpc/transport_tls.h"
 
 enum {
     BACKLOG = 1024, /* or net.core.somaxconn */
@@ -25,6 +26,7 @@ enum {
 struct socket_dial {
     struct transport_dial base;
     struct transport_address address;
+    struct tls_context *tls; /* or NULL */
     struct poller_entry entry;
     struct rpc_timer retry; /* ipc: its backlog is full */
     int fd;
@@ -35,7 +37,8 @@ struct socket_dial {
 struct socket_house {
     struct transport_listener base;
     struct transport_address address;
-    int fd; /* not inproc */
+    struct tls_context *tls; /* or NULL */
+    int fd;                  /* not inproc */
     struct poller_entry entry;
     struct rpc_timer retry;
 
@@ -111,7 +114,7 @@ static void let_visitors_in(struct rpc_job *job)
     for (size_t i = 0; i < h->visitor_count; i++) {
         int fd = h->visitors[i];
         (void)pthread_mutex_unlock(&names.lock);
-        struct transport *t = transport_socket_make(fd, &h->base.config, &h->address);
+        struct transport *t = transport_socket_make(fd, &h->base.config, &h->address, NULL);
         if (t != NULL) {
             h->base.accepted(h->base.user, t);
         }
@@ -223,7 +226,8 @@ static struct transport *dial_take(struct socket_dial *d, struct fly_error *why)
         (void)close(d->fd);
         return NULL;
     }
-    struct transport *transport = transport_socket_make(d->fd, &d->base.config, &d->address);
+    struct transport *transport =
+        transport_socket_make(d->fd, &d->base.config, &d->address, d->tls);
     if (transport == NULL) {
         (void)fly_error_set(why, FLY_RESOURCE_EXHAUSTED, "out of memory");
     }
@@ -244,23 +248,27 @@ static struct transport *dial_finish(struct transport_dial *dial, struct fly_err
             (void)close(d->fd);
         }
     }
+    tls_context_free(d->tls);
     free(d);
     return transport;
 }
 
 enum fly_status transport_socket_dial(struct transport_dial **out,
                                       const struct transport_address *address,
-                                      const struct transport_dial *common, struct fly_error *error)
+                                      struct tls_context *tls, const struct transport_dial *common,
+                                      struct fly_error *error)
 {
     struct socket_dial *d = calloc(1, sizeof *d);
 
     if (d == NULL) {
+        tls_context_free(tls);
         return fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "out of memory");
     }
     d->base = *common;
     d->base.stop = dial_stop;
     d->base.finish = dial_finish;
     d->address = *address;
+    d->tls = tls;
     d->entry.ready = on_connected;
     d->fd = -1;
     rpc_timer_init(&d->retry, dial_connect, d);
@@ -275,6 +283,7 @@ enum fly_status transport_socket_dial(struct transport_dial **out,
         if (d->fd >= 0) {
             (void)close(d->fd);
         }
+        tls_context_free(tls);
         free(d);
         return fly_error_set(error, FLY_UNAVAILABLE, "socket: %s", strerror(failure));
     }
@@ -310,7 +319,7 @@ static bool accept_some(struct socket_house *h)
         } else {
             peer.socket.any.sa_family = AF_UNIX; /* unnamed: not even the family came */
         }
-        struct transport *t = transport_socket_make(fd, &h->base.config, &peer);
+        struct transport *t = transport_socket_make(fd, &h->base.config, &peer, h->tls);
         if (t != NULL) {
             h->base.accepted(h->base.user, t);
         }
@@ -441,6 +450,7 @@ static void house_free(struct socket_house *h)
 {
     (void)pthread_mutex_destroy(&h->lock);
     (void)pthread_cond_destroy(&h->changed);
+    tls_context_free(h->tls);
     free(h);
 }
 
@@ -465,18 +475,21 @@ static void house_destroy(struct transport_listener *listener)
 
 enum fly_status transport_socket_listen(struct transport_listener **out,
                                         const struct transport_address *address,
+                                        struct tls_context *tls,
                                         const struct transport_listener *common,
                                         struct fly_error *error)
 {
     struct socket_house *h = calloc(1, sizeof *h);
 
     if (h == NULL) {
+        tls_context_free(tls);
         return fly_error_set(error, FLY_RESOURCE_EXHAUSTED, "out of memory");
     }
     h->base = *common;
     h->base.close = house_close;
     h->base.destroy = house_destroy;
     h->address = *address;
+    h->tls = tls;
     h->entry.ready = on_visitors;
     rpc_timer_init(&h->retry, on_retry, h);
     (void)pthread_mutex_init(&h->lock, NULL);

@@ -74,7 +74,8 @@ enum fly_status transport_address_parse(struct transport_address *address, const
                              "%s: want [tls+]tcp://ADDRESS:PORT, ipc:///path or inproc://name",
                              url);
     }
-    address->kind = tls ? TRANSPORT_TLS : TRANSPORT_TCP;
+    address->kind = TRANSPORT_TCP;
+    address->secure = tls;
     return parse_tcp(address, plain + 6)
                ? FLY_OK
                : fly_error_set(error, FLY_INVALID_ARGUMENT, "%s: want a numeric address and a port",

@@ -23,7 +23,7 @@ uint8_t *transport_reserve(struct transport *t, size_t size, bool urgent)
     size_t max = t->config.out_max + (urgent ? TRANSPORT_URGENT_MAX : 0);
     size_t used = transport_waiting(t);
 
-    if (t->closing || t->cut) {
+    if (t->closing || t->cut || (t->broken && !urgent)) {
         return NULL;
     }
     bool fits = used <= max && size <= max - used && transport_charge(t, size, urgent);
@@ -102,7 +102,7 @@ static void finish_sending(struct transport *t, bool alive)
     t->writing = false;
     transport_buffer_empty(&t->sending);
     transport_repay(t);
-    t->cut = t->cut || !alive;
+    t->broken = t->broken || !alive;
 }
 
 /* With the lock, no writer, and nothing (more) to send: what the new room makes possible. */
@@ -131,7 +131,7 @@ static void leave_writing(struct transport *t)
 /* The writer's loop. With the lock, which it gives back. */
 static void write_out(struct transport *t)
 {
-    while (!t->writing && !t->closing && !t->cut && t->out.size > 0) {
+    while (!t->writing && !t->closing && !t->cut && !t->broken && t->out.size > 0) {
         bool in_place = take_out(t);
         transport_unlock(t);
         bool alive = !in_place || t->ops->send_now(t);
@@ -142,6 +142,9 @@ static void write_out(struct transport *t)
             }
             transport_drop(t); /* not the last: the caller has one */
             alive = false;
+        }
+        if (!alive) {
+            t->ops->hush(t);
         }
         transport_lock(t);
         finish_sending(t, alive);
@@ -156,6 +159,9 @@ void transport_sent(struct transport *t, bool alive)
             return;
         }
         alive = false;
+    }
+    if (!alive) {
+        t->ops->hush(t);
     }
     transport_lock(t);
     finish_sending(t, alive);

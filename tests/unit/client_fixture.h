@@ -106,6 +106,33 @@ static UNUSED_OK void fail_with(struct rpc_call *call, enum fly_status status)
     rpc_call_fail(call, status, "as told", (struct fly_bytes){0});
 }
 
+static UNUSED_OK size_t parked(struct fixture *f)
+{
+    (void)pthread_mutex_lock(&f->lock);
+    size_t count = f->parked_count;
+    (void)pthread_mutex_unlock(&f->lock);
+    return count;
+}
+
+/* The trailing metadata with which a server says when. */
+static UNUSED_OK void push_back(struct rpc_call *call, int64_t ms)
+{
+    uint8_t bytes[64];
+    struct fly_writer w = fly_writer_over(bytes, sizeof bytes);
+
+    assert_int_equal(metadata_put_number(&w, METADATA_PUSHBACK, ms, NULL), FLY_OK);
+    assert_int_equal(rpc_call_set_trailer(call, (struct fly_bytes){bytes, w.size}), FLY_OK);
+}
+
+/* How often the caller says it has tried before; -1: it does not say. */
+static UNUSED_OK int64_t attempts_said(const struct rpc_call *call)
+{
+    int64_t attempts = -1;
+
+    (void)metadata_find_number(rpc_call_metadata(call), METADATA_ATTEMPTS, &attempts);
+    return attempts;
+}
+
 /* ---- a call in a thread of its own ---- */
 
 struct caller {

@@ -267,101 +267,118 @@ struct outcome {
     int64_t recovered_us; /* from the overload's end until goodput is that of before */
 };
 
-struct sim_item {
-    struct shed_item shed;
+enum { CAPACITY = SLICE_US / SERVICE_US * SERVERS /* of a slice */, SLICES = LOAD_US / SLICE_US };
+
+struct sim {
+    const struct load *load;
+    struct fly_rng rng;
+    struct shed shed;
+    struct fly_list late;
+    struct shed_item items[2 * PLACES + SERVERS];
+    struct shed_item *unused[2 * PLACES + SERVERS];
+    size_t unused_count;
+    struct shed_item *running[SERVERS];
+    int64_t ends[SERVERS];
+    double due; /* arrivals */
+    unsigned good[SLICES + 1];
+    unsigned late_runs;
 };
 
-static struct sim_item *naive_take(struct shed *s, int64_t now, struct fly_list *late)
+static struct shed_item *naive_take(struct shed *s, int64_t now, struct fly_list *late)
 {
     while (!fly_list_empty(&s->timed)) {
         struct shed_item *item = FLY_CONTAINER(s->timed.next, struct shed_item, node);
 
         assert_true(shed_withdraw(s, item));
         if (item->deadline_us > now) {
-            return FLY_CONTAINER(item, struct sim_item, shed);
+            return item;
         }
         fly_list_append(late, &item->node);
     }
     return NULL;
 }
 
-static struct outcome simulate(const struct load *load, uint64_t seed)
+static void sim_arrive(struct sim *sim, int64_t now)
 {
-    static struct sim_item items[2 * PLACES + SERVERS];
-    static struct sim_item *free_items[FLY_ARRAY_COUNT(items)];
-    static unsigned good[LOAD_US / SLICE_US + 1];
-    size_t free_count = 0;
-    struct sim_item *running[SERVERS] = {NULL};
-    int64_t ends[SERVERS] = {0};
-    struct outcome outcome = {.recovered_us = -1};
-    struct fly_rng rng;
-    struct shed s;
-    double arrivals = 0;
-    const unsigned capacity = SLICE_US / SERVICE_US * SERVERS; /* a slice of time */
+    const struct load *load = sim->load;
+    bool over = now >= LOAD_US / 4 && now < LOAD_US * 3 / 4;
 
-    memset(good, 0, sizeof good);
-    fly_rng_seed(&rng, seed);
-    shed_init(&s, heap, load->queue_max);
-    for (size_t i = 0; i < FLY_ARRAY_COUNT(items); i++) {
-        free_items[free_count++] = &items[i];
-    }
-    for (int64_t now = 1; now < LOAD_US; now += 10) {
-        bool over = now >= LOAD_US / 4 && now < LOAD_US * 3 / 4;
-        struct fly_list late;
+    sim->due += (over ? load->overload : 0.9) * 10 * SERVERS / SERVICE_US;
+    while (sim->due > (double)fly_rng_below(&sim->rng, 1000) / 500) {
+        struct shed_item *item = sim->unused[--sim->unused_count];
+        int64_t time = load->deadline_us;
 
-        fly_list_init(&late);
-        arrivals += (over ? load->overload : 0.9) * 10 * SERVERS / SERVICE_US;
-        while (arrivals > (double)fly_rng_below(&rng, 1000) / 500) {
-            struct sim_item *item = free_items[--free_count];
-            int64_t time = load->deadline_us;
-
-            arrivals -= 1;
-            time +=
-                load->spread_us > 0 ? (int64_t)fly_rng_below(&rng, (uint64_t)load->spread_us) : 0;
-            item->shed = (struct shed_item){.deadline_us = now + time};
-            if (load->naive ? s.count == s.max : !shed_put(&s, &item->shed, now, &late)) {
-                free_items[free_count++] = item;
-            } else if (load->naive) {
-                assert_true(shed_put(&s, &item->shed, now, &late));
-                s.newest_first = false;
-            }
+        sim->due -= 1;
+        time +=
+            load->spread_us > 0 ? (int64_t)fly_rng_below(&sim->rng, (uint64_t)load->spread_us) : 0;
+        *item = (struct shed_item){.deadline_us = now + time};
+        if ((load->naive && sim->shed.count == sim->shed.max) ||
+            !shed_put(&sim->shed, item, now, &sim->late)) {
+            sim->unused[sim->unused_count++] = item;
         }
-        for (int w = 0; w < SERVERS; w++) {
-            if (running[w] != NULL && ends[w] <= now) {
-                if (now + TRAVEL_US <= running[w]->shed.deadline_us) {
-                    good[now / SLICE_US]++;
-                }
-                shed_served(&s, SERVICE_US);
-                free_items[free_count++] = running[w];
-                running[w] = NULL;
-            }
-            if (running[w] == NULL) {
-                struct shed_item *next = NULL;
+        sim->shed.newest_first = sim->shed.newest_first && !load->naive;
+    }
+}
 
-                if (load->naive) {
-                    running[w] = naive_take(&s, now, &late);
-                } else if ((next = shed_take(&s, now, &late)) != NULL) {
-                    running[w] = FLY_CONTAINER(next, struct sim_item, shed);
-                }
-                ends[w] = now + SERVICE_US;
-                outcome.late_runs += running[w] != NULL && running[w]->shed.deadline_us <= now;
-            }
-        }
-        while (!fly_list_empty(&late)) {
-            free_items[free_count++] = FLY_CONTAINER(late.next, struct sim_item, shed.node);
-            fly_list_drop(late.next);
-        }
+static void sim_work(struct sim *sim, int w, int64_t now)
+{
+    struct shed_item *item = sim->running[w];
+
+    if (item != NULL && sim->ends[w] <= now) {
+        sim->good[now / SLICE_US] += now + TRAVEL_US <= item->deadline_us;
+        shed_served(&sim->shed, SERVICE_US);
+        sim->unused[sim->unused_count++] = item;
+        item = NULL;
     }
-    for (size_t i = LOAD_US / SLICE_US / 4; i < LOAD_US / SLICE_US * 3 / 4; i++) {
-        outcome.good += (double)good[i] / capacity / (LOAD_US / SLICE_US / 2);
+    if (item == NULL) {
+        item = sim->load->naive ? naive_take(&sim->shed, now, &sim->late)
+                                : shed_take(&sim->shed, now, &sim->late);
+        sim->ends[w] = now + SERVICE_US;
+        sim->late_runs += item != NULL && item->deadline_us <= now;
     }
-    for (size_t i = LOAD_US / SLICE_US * 3 / 4; i + 2 < LOAD_US / SLICE_US; i++) {
-        if (good[i] + good[i + 1] >= capacity * 2 * 8 / 10) {
+    sim->running[w] = item;
+}
+
+static struct outcome sim_outcome(const struct sim *sim)
+{
+    struct outcome outcome = {.recovered_us = -1, .late_runs = sim->late_runs};
+
+    for (size_t i = SLICES / 4; i < SLICES * 3 / 4; i++) {
+        outcome.good += (double)sim->good[i] / CAPACITY / (SLICES / 2);
+    }
+    for (size_t i = SLICES * 3 / 4; i + 2 < SLICES && outcome.recovered_us < 0; i++) {
+        if (sim->good[i] + sim->good[i + 1] >= CAPACITY * 2 * 8 / 10) {
             outcome.recovered_us = (int64_t)i * SLICE_US - LOAD_US * 3 / 4;
-            break;
         }
     }
     return outcome;
+}
+
+static struct outcome simulate(const struct load *load, uint64_t seed)
+{
+    static struct sim sim;
+
+    memset(&sim, 0, sizeof sim);
+    sim.load = load;
+    fly_rng_seed(&sim.rng, seed);
+    shed_init(&sim.shed, heap, load->queue_max);
+    fly_list_init(&sim.late);
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(sim.items); i++) {
+        sim.unused[sim.unused_count++] = &sim.items[i];
+    }
+    for (int64_t now = 1; now < LOAD_US; now += 10) {
+        sim_arrive(&sim, now);
+        for (int w = 0; w < SERVERS; w++) {
+            sim_work(&sim, w, now);
+        }
+        while (!fly_list_empty(&sim.late)) {
+            struct fly_list *node = sim.late.next;
+
+            fly_list_drop(node);
+            sim.unused[sim.unused_count++] = FLY_CONTAINER(node, struct shed_item, node);
+        }
+    }
+    return sim_outcome(&sim);
 }
 
 static void test_goodput(void **state)

@@ -55,7 +55,9 @@ struct storm_options {
     uint64_t calls;
     uint64_t seed;
     unsigned threads;
-    bool calm; /* nobody is killed or stopped */
+    bool calm;   /* nobody is killed or stopped */
+    bool plain;  /* no TLS */
+    bool strict; /* the client fails if deadlines overshoot by more than row 10's bar */
     const char *file;
     const char *urls[STORM_SERVERS];
     size_t url_count;

@@ -24,6 +24,7 @@ enum storm_way {
     STORM_CLIENT_START,
     STORM_CLIENT_CALL,
     STORM_CLIENT_STREAM,
+    STORM_CONTROL, /* none: a thread that sleeps, to know how late this machine itself is */
     STORM_WAYS,
 };
 
@@ -31,6 +32,7 @@ struct storm {
     struct storm_shared *shared;
     const struct storm_options *options;
     struct rpc_tls tls;
+    atomic_bool over;
     pthread_mutex_t lock; /* of the histogram */
     /* Of calls that ended after their deadline, or because of it; the last: all of them. */
     struct histogram overshoot[STORM_WAYS + 1];

@@ -16,13 +16,18 @@ enum { WORKERS = 4, EXIT_BUSY = 75 };
 
 /* Begun: counted before anything else. A call that has begun at two servers, or twice at one, is
  * seen here, even if both were killed right after. */
-static void begin(struct storm_shared *shared, const struct rpc_call *call, uint64_t id)
+static void begin(struct storm_shared *shared, uint64_t id)
 {
-    int64_t deadline_ms = rpc_call_deadline_ms(call);
-
     if (id < shared->calls && atomic_load(&shared->records[id].executed) < 255) {
         atomic_fetch_add(&shared->records[id].executed, 1);
     }
+}
+
+/* At the very begin of a handler. A process that is stopped right before it is late, too. */
+static void note_late(struct storm_shared *shared, const struct rpc_call *call)
+{
+    int64_t deadline_ms = rpc_call_deadline_ms(call);
+
     if (deadline_ms != 0 && fly_clock_boot_us() > deadline_ms * 1000) {
         atomic_fetch_add(&shared->late_runs, 1);
     }
@@ -74,7 +79,8 @@ static void answer(void *user, struct rpc_call *call, const Storm__Ask *ask)
 {
     Storm__Said said = said_of(ask);
 
-    begin(user, call, ask->id);
+    note_late(user, call);
+    begin(user, ask->id);
     burn(ask->work_us);
     if (ask->sleep_us > 0) {
         (void)usleep(ask->sleep_us);
@@ -92,7 +98,8 @@ static void down(void *user, struct rpc_call *call, const Storm__Ask *ask)
     Storm__Said said = said_of(ask);
     enum fly_status status = fly_status_from_wire(ask->status);
 
-    begin(user, call, ask->id);
+    note_late(user, call);
+    begin(user, ask->id);
     echo(call);
     for (uint32_t i = 0; i < ask->messages; i++) {
         if (storm_storm_down_send_wait(call, &said, -1) != FLY_OK) {
@@ -116,13 +123,14 @@ static void gather(struct storm_shared *shared, struct rpc_call *call, bool both
     enum fly_status status = FLY_OK;
     bool first = true;
 
+    note_late(shared, call);
     echo(call);
     while ((next = rpc_call_next(call, -1, &message)) == RPC_NEXT_MESSAGE) {
         const Storm__Ask *ask = (const Storm__Ask *)message.message;
         Storm__Said said = said_of(ask);
 
         if (first) {
-            begin(shared, call, ask->id);
+            begin(shared, ask->id);
             sum.id = ask->id;
             status = fly_status_from_wire(ask->status);
         }

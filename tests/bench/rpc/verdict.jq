@@ -122,11 +122,19 @@ def stopped($n):
       ($all | plain("12"; "the same: looks that found a thread inside send"; "stopped_server"; "S"; "";
         "looks_with_a_thread_in_send"; "<="; 0; $n));
 
+def storms:
+    plain("10"; "random calls, servers killed, stopped, drained: endings that were wrong"; "row_10"; "U"; ""; "wrong"; "<="; 0; 1),
+    plain("10"; "the same: how many calls"; "row_10"; "U"; ""; "storm_calls"; ">="; 1000000; 1),
+    plain("10"; "the same: deadline overshoot, p99.9, ms"; "row_10"; "U"; ""; "overshoot_p999_ms"; "<="; 2; 1),
+    plain("11"; "ten times the capacity: goodput over the capacity"; "row_11"; "U"; ""; "ratio"; ">="; 0.9; 1),
+    plain("11"; "the same: late calls that were begun"; "row_11"; "U"; ""; "late_runs"; "<="; 0; 1),
+    plain("11"; "the same: recovery, ms"; "row_11"; "U"; ""; "recovery_ms"; "<="; 100; 1);
+
 # $only: "" or ",ROW,ROW,"
 def verdicts($only; $n):
     # of the variants of row 1 those in which a thread waits
     . + [.[] | select(.figure == "unary_1" and (.variant == "one" or .variant == "inline" or (.variant | startswith("sync/"))))
          | .figure = "waiting_1"]
     | [one_by_one($n), waiting($n), mailed($n), connections($n), in_flight($n), blocking($n), open_loop($n), secure($n),
-     streaming($n), stalled($n), idle, counts($n), stopped($n)]
+     streaming($n), stalled($n), idle, counts($n), storms, stopped($n)]
     | map(select($only == "" or (.row as $row | $only | contains("," + $row + ","))));
