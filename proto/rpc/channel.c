@@ -107,7 +107,7 @@ static void on_closed(struct rpc_link *link)
     }
     channel_wake_marked(channel); /* of a read that was cut short */
     channel_end_all(channel);
-    (void)channel_refuse_text(channel, FLY_UNAVAILABLE, words);
+    channel_refuse_closed(channel, words);
     if (atomic_load(&channel->phase) == CHANNEL_OPEN && channel->config.closed != NULL) {
         /* on the timer thread: behind a deadline that it may be telling of just now */
         (void)atomic_fetch_add(&channel->references, 1);

@@ -81,8 +81,9 @@ struct rpc_channel_config {
                                    struct fly_bytes reply, struct fly_error *error);
     /* See the top: only for a channel that was opened. */
     void (*closed)(void *user);
-    /* The server goes away: it takes no new calls, what it has taken goes on. Before `closed`; a
-     * server may say so even before `opened` (rpc_channel_alive tells). */
+    /* The server goes away: it takes no new calls, what it has taken goes on. Once, between
+     * `opened` and `closed`; a server may have said so before `opened` (rpc_channel_alive tells).
+     */
     void (*going_away)(void *user);
 
     int64_t connect_timeout_ms; /* for all of the opening; 0: 5,000 */

@@ -64,7 +64,12 @@ struct call_slot {
     bool begun;            /* HEAD or MSG came: no HEAD may follow */
 };
 
-enum channel_phase { CHANNEL_OPENING, CHANNEL_OPEN, CHANNEL_REFUSED };
+enum channel_phase {
+    CHANNEL_OPENING,
+    CHANNEL_OPEN,
+    CHANNEL_GIVEN_UP, /* by the timer thread; the end of the connection tells `opened` */
+    CHANNEL_REFUSED,
+};
 
 struct rpc_channel {
     struct rpc_link link; /* without a transport while dialling; its lock guards the next block */
@@ -103,6 +108,8 @@ struct rpc_channel {
     void *opened_user;
     struct transport_dial *dial; /* the timer thread's, once it is begun */
     int64_t open_deadline_ms;
+    enum fly_status given_up; /* before CHANNEL_GIVEN_UP, as is: */
+    const char *given_up_text;
     uint8_t *greeting; /* config.hello */
     uint8_t *hello;    /* the server's answer; set before CHANNEL_OPEN */
     size_t hello_size;
@@ -122,6 +129,8 @@ void channel_greet(struct rpc_channel *channel, struct transport *transport);
  * consequence. `reply` is finished in every case. */
 bool channel_refuse(struct rpc_channel *channel, struct rpc_reply *reply);
 bool channel_refuse_text(struct rpc_channel *channel, enum fly_status status, const char *text);
+/* The connection is gone: refused, if it was not open, with this or why it was given up. */
+void channel_refuse_closed(struct rpc_channel *channel, const char *text);
 /* The server's preface, and its answer to HELLO. False: to be cut. */
 bool channel_say_hello(struct rpc_channel *channel);
 bool channel_on_hello(struct rpc_channel *channel, const struct frame *frame);

@@ -77,16 +77,16 @@ static struct rpc_channel *channel_make(const struct rpc_channel_config *config)
 
 /* ---- how the opening ends ---- */
 
-static bool settle(struct rpc_channel *channel, enum channel_phase phase)
+static bool settle(struct rpc_channel *channel, enum channel_phase from, enum channel_phase phase)
 {
-    int opening = CHANNEL_OPENING;
+    int expected = (int)from;
 
-    return atomic_compare_exchange_strong(&channel->phase, &opening, (int)phase);
+    return atomic_compare_exchange_strong(&channel->phase, &expected, (int)phase);
 }
 
 bool channel_refuse(struct rpc_channel *channel, struct rpc_reply *reply)
 {
-    bool first = settle(channel, CHANNEL_REFUSED);
+    bool first = settle(channel, CHANNEL_OPENING, CHANNEL_REFUSED);
 
     if (first) {
         channel->opened(channel->opened_user, channel, reply);
@@ -103,12 +103,34 @@ bool channel_refuse_text(struct rpc_channel *channel, enum fly_status status, co
     return channel_refuse(channel, &reply);
 }
 
+void channel_refuse_closed(struct rpc_channel *channel, const char *text)
+{
+    struct rpc_reply reply;
+
+    if (!channel_refuse_text(channel, FLY_UNAVAILABLE, text) &&
+        settle(channel, CHANNEL_GIVEN_UP, CHANNEL_REFUSED)) {
+        reply_set(&reply, channel->given_up, false, channel->given_up_text,
+                  strlen(channel->given_up_text));
+        channel->opened(channel->opened_user, channel, &reply);
+        rpc_reply_fini(&reply);
+    }
+}
+
+/* Once there is a connection, only the thread that reads it tells: it may be in hello_make or
+ * hello_check now, which must not run when `opened` has. */
 void channel_give_up(struct rpc_channel *channel, enum fly_status status, const char *text)
 {
-    (void)channel_refuse_text(channel, status, text);
-    if (channel->dial != NULL) {
-        transport_dial_stop(channel->dial);
-    } else if (channel->link.transport != NULL) {
+    if (channel->link.transport == NULL) {
+        (void)channel_refuse_text(channel, status, text);
+        if (channel->dial != NULL) {
+            transport_dial_stop(channel->dial);
+        }
+    } else {
+        if (atomic_load(&channel->phase) == CHANNEL_OPENING) {
+            channel->given_up = status;
+            channel->given_up_text = text;
+            (void)settle(channel, CHANNEL_OPENING, CHANNEL_GIVEN_UP);
+        }
         transport_close(channel->link.transport);
     }
 }
@@ -159,14 +181,18 @@ bool channel_on_hello(struct rpc_channel *channel, const struct frame *frame)
     }
     channel->hello = copy_bytes(frame->body);
     channel->hello_size = frame->body.size;
-    if (channel->hello == NULL || !settle(channel, CHANNEL_OPEN)) {
+    if (channel->hello == NULL || !settle(channel, CHANNEL_OPENING, CHANNEL_OPEN)) {
         return false; /* given up just now */
     }
     rpc_link_lock(link);
     channel->next_due_ms = fly_clock_boot_ms() + channel->keepalive_ms;
     (void)rpc_timer_arm(&channel->timer, channel->next_due_ms);
+    bool going_away = channel->going_away;
     rpc_link_unlock(link);
     channel->opened(channel->opened_user, channel, NULL);
+    if (going_away && channel->config.going_away != NULL) {
+        channel->config.going_away(channel->config.user);
+    }
     return true;
 }
 
@@ -207,6 +233,7 @@ static void on_timer(void *user)
     case CHANNEL_OPEN:
         channel_on_timer(channel);
         return;
+    case CHANNEL_GIVEN_UP:
     case CHANNEL_REFUSED:
         return;
     }

@@ -400,6 +400,7 @@ void channel_on_goaway(struct rpc_channel *channel, const struct frame *frame)
     struct transport *transport = channel->link.transport;
 
     rpc_link_lock(&channel->link);
+    bool first = !channel->going_away;
     channel->going_away = true;
     /* of a long connection only the low bits were said: the last such position that there was */
     uint64_t reserved = transport_position(transport);
@@ -418,7 +419,9 @@ void channel_on_goaway(struct rpc_channel *channel, const struct frame *frame)
         rpc_link_lock(&channel->link);
     }
     rpc_link_unlock(&channel->link);
-    if (channel->config.going_away != NULL) {
+    /* before `opened` it is told behind that; of a channel that was refused, nothing more */
+    bool open = atomic_load(&channel->phase) == CHANNEL_OPEN;
+    if (first && open && channel->config.going_away != NULL) {
         channel->config.going_away(channel->config.user);
     }
 }

@@ -6,6 +6,8 @@
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
 
+enum { GRANT_PART = 16 }; /* of the connection's window is granted at a time */
+
 static struct rpc_link *link_of(void *user)
 {
     return user;
@@ -123,6 +125,10 @@ static size_t on_bytes(void *user, const uint8_t *data, size_t size, size_t *wan
         if (step == FRAME_SHORT) {
             *wanted = used;
             note_began(link, taken, size);
+            if (link->granted) {
+                link->granted = false;
+                transport_flush(link->transport);
+            }
             if (link->events->rested != NULL) {
                 link->events->rested(link);
             }
@@ -225,14 +231,21 @@ void rpc_link_drop(struct rpc_link *link)
     transport_drop(link->transport);
 }
 
+bool rpc_link_large(const struct rpc_link *link, size_t size, bool urgent)
+{
+    uint32_t size_max = link->preface_seen ? link->theirs.frame_max : FRAME_SIZE_MIN;
+
+    return size > size_max ||
+           (!urgent && FRAME_HEADER_SIZE + size > transport_out_max(link->transport));
+}
+
 /* Header and meta in place; *room is where the body goes. */
 static enum rpc_put put_head(struct rpc_link *link, struct frame_header *header,
                              struct fly_bytes meta, size_t body_size, bool urgent, uint8_t **room)
 {
     size_t size = meta.size + body_size;
-    uint32_t size_max = link->preface_seen ? link->theirs.frame_max : FRAME_SIZE_MIN;
 
-    if (size > size_max) {
+    if (rpc_link_large(link, size, urgent)) {
         return RPC_PUT_LARGE;
     }
     *room = transport_reserve(link->transport, FRAME_HEADER_SIZE + size, urgent);
@@ -287,31 +300,40 @@ void rpc_link_spend(struct rpc_link *link, uint32_t bytes)
     link->credit -= bytes;
 }
 
-bool rpc_link_charge(struct rpc_link *link, uint32_t bytes)
+/* What was repaid goes in steps that cost little; at once when the peer has nothing left: who waits
+ * for a step then may wait for ever, if what is missing lies unread in streams that nobody reads.
+ */
+static bool grant(struct rpc_link *link)
 {
-    /* the peer sends while it has any credit, so its last message may go past it */
-    bool fine = link->allowed > 0;
-
-    link->allowed -= bytes;
-    return fine;
-}
-
-bool rpc_link_repay(struct rpc_link *link, uint32_t bytes)
-{
-    struct frame_header window = {.type = FRAME_WINDOW};
+    struct frame_header window = {.type = FRAME_WINDOW, .arg = link->repaid};
     static const struct fly_bytes nothing;
+    bool step = link->repaid >= link->ours.conn_window / GRANT_PART;
 
-    link->repaid += bytes;
-    if (link->repaid == 0 || link->repaid < link->ours.conn_window / 2) {
+    if (link->repaid == 0 || (!step && link->allowed > 0)) {
         return false;
     }
-    window.arg = link->repaid;
     if (rpc_link_put(link, window, nothing, nothing, true) != RPC_PUT_DONE) {
         return false; /* the connection is ending */
     }
     link->allowed += link->repaid;
     link->repaid = 0;
     return true;
+}
+
+bool rpc_link_charge(struct rpc_link *link, uint32_t bytes)
+{
+    /* the peer sends while it has any credit, so its last message may go past it */
+    bool fine = link->allowed > 0;
+
+    link->allowed -= bytes;
+    link->granted = (fine && grant(link)) || link->granted;
+    return fine;
+}
+
+bool rpc_link_repay(struct rpc_link *link, uint32_t bytes)
+{
+    link->repaid += bytes;
+    return grant(link);
 }
 
 int64_t rpc_link_began_ms(struct rpc_link *link, int64_t now_ms)

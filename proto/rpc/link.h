@@ -46,6 +46,7 @@ struct rpc_link {
     atomic_int_fast64_t began_ms; /* when a frame began of which the rest has not come; 0: none */
     int64_t heard_us;             /* the same; the receiving thread's own, as is: */
     uint64_t taken;
+    bool granted; /* WINDOW was put while frames were handled */
     /* under the lock, see rpc_link_credit and the others: */
     int64_t credit;  /* we may send so much */
     int64_t allowed; /* the peer may */
@@ -55,7 +56,7 @@ struct rpc_link {
 enum rpc_put {
     RPC_PUT_DONE,
     RPC_PUT_FULL,  /* out-buffer full, or the connection is gone */
-    RPC_PUT_LARGE, /* over the other side's frame_max */
+    RPC_PUT_LARGE, /* over the other side's frame_max, or our own out_max */
 };
 
 /* For transport_dial and transport_listen. */
@@ -75,6 +76,8 @@ void rpc_link_drop(struct rpc_link *link);
 /* Under the lock. header->size is filled in; meta.size becomes meta_size. Flush afterwards. */
 enum rpc_put rpc_link_put(struct rpc_link *link, struct frame_header header, struct fly_bytes meta,
                           struct fly_bytes body, bool urgent);
+/* Under the lock: a frame of so many bytes behind its header would be RPC_PUT_LARGE. */
+bool rpc_link_large(const struct rpc_link *link, size_t size, bool urgent);
 /* The body is a message, packed in place; body_size is its packed size, known beforehand. */
 enum rpc_put rpc_link_put_message(struct rpc_link *link, struct frame_header header,
                                   struct fly_bytes meta, const ProtobufCMessage *message,
@@ -89,8 +92,8 @@ int64_t rpc_link_credit(const struct rpc_link *link);
 void rpc_link_spend(struct rpc_link *link, uint32_t bytes);
 /* A MSG of so many came. False: the peer sent more than it was granted: a violation. */
 bool rpc_link_charge(struct rpc_link *link, uint32_t bytes);
-/* They were taken by the application, or thrown away: grants as much again, in steps of half a
- * window. True: such a step, flush afterwards. */
+/* They were taken by the application, or thrown away: grants as much again, in steps of a sixteenth
+ * of the window, or at once when the peer has none left. True: such a step, flush afterwards. */
 bool rpc_link_repay(struct rpc_link *link, uint32_t bytes);
 
 /* Bytes of the peer, from its preface on, up to the end of the frame that is being handled. On the

@@ -195,7 +195,7 @@ static enum fly_status put_now(struct call_stream *stream, const ProtobufCMessag
 {
     struct server_conn *conn = stream->call->conn;
 
-    if (size > conn->link.theirs.frame_max) {
+    if (rpc_link_large(&conn->link, size, false)) {
         return FLY_INVALID_ARGUMENT;
     }
     if (stream->kept != NULL || !may_send(stream)) {

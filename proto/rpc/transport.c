@@ -32,6 +32,10 @@ static void dispose(struct rpc_job *job)
 void transport_end(struct transport *t)
 {
     t->config.events->closed(t->user);
+    transport_lock(t); /* who still refers to it may do so for long: not to what waited */
+    transport_buffer_empty(&t->out);
+    transport_repay(t);
+    transport_unlock(t);
     transport_drop(t);
 }
 

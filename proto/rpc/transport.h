@@ -146,6 +146,8 @@ void transport_unlock(struct transport *transport);
  * or over out_max or the budget. `urgent`: may go over both; when even TRANSPORT_URGENT_MAX is
  * full, the connection is cut. */
 uint8_t *transport_reserve(struct transport *transport, size_t size, bool urgent);
+/* What may wait at most: a larger reserve that is not urgent never succeeds. */
+size_t transport_out_max(const struct transport *transport);
 /* How many bytes were reserved ever: the position of the next. */
 uint64_t transport_position(const struct transport *transport);
 /* Bytes that are surely still in this process, or NULL once they may have left. */

@@ -69,9 +69,8 @@ void transport_tell_room(struct rpc_job *job)
     t->budget_waits = TRANSPORT_WAITS_NOT;
     (void)pthread_mutex_unlock(&budget->lock);
     transport_lock(t);
-    bool tell = t->started && t->room_wanted && !t->closing &&
-                transport_waiting(t) <= t->config.out_max / 2;
-    t->room_wanted = t->room_wanted && !tell;
+    t->room_wanted = t->room_wanted > 0 ? t->room_wanted : 1; /* if not now, its writer tells */
+    bool tell = transport_owes_room(t);
     transport_unlock(t);
     if (tell) {
         t->config.events->drained(t->user);

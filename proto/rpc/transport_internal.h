@@ -88,10 +88,10 @@ struct transport {
     bool started;
     bool reading; /* not held back, nor over */
     bool closing;
-    bool cut;    /* to be closed by the next flush */
-    bool broken; /* nothing can be sent any more; the reader finds its end */
-    bool room_wanted;
-    bool by_callers; /* reading: transport_read_here */
+    bool cut;           /* to be closed by the next flush */
+    bool broken;        /* nothing can be sent any more; the reader finds its end */
+    size_t room_wanted; /* so much was refused: `drained` is owed when it fits; 0: nothing */
+    bool by_callers;    /* reading: transport_read_here */
 };
 
 /* What the writer has taken counts until all of it has left: how far it is, only it knows. */
@@ -116,6 +116,8 @@ bool transport_set_closing(struct transport *t);
 void transport_end(struct transport *t);
 
 /* transport_write.c */
+/* Under the lock: `drained` is to be told now, and is not owed any more. */
+bool transport_owes_room(struct transport *t);
 /* What send_later began is done, or broken: the writer goes on, and gives its reference back. */
 void transport_sent(struct transport *t, bool alive);
 /* Counts what has left. */

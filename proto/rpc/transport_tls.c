@@ -19,9 +19,9 @@ struct tls_context {
 
 struct tls_session {
     SSL *ssl;
-    const uint8_t *in; /* the reader's, fed and not yet read */
-    size_t in_size;
     pthread_mutex_t lock; /* ssl, and all below */
+    const uint8_t *in;    /* the reader's, fed and not yet read */
+    size_t in_size;
     struct transport_buffer out;
     size_t out_sent;
     size_t sealed;       /* plaintext in `out` that is not counted as taken yet */
@@ -276,8 +276,10 @@ void tls_session_free(struct tls_session *s)
 
 void tls_session_feed(struct tls_session *s, const uint8_t *data, size_t size)
 {
+    (void)pthread_mutex_lock(&s->lock); /* the writer's part of the handshake may read it, too */
     s->in = data;
     s->in_size = size;
+    (void)pthread_mutex_unlock(&s->lock);
 }
 
 /* With the lock: OpenSSL's word, which lives as long as OpenSSL. */

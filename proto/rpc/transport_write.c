@@ -26,16 +26,24 @@ uint8_t *transport_reserve(struct transport *t, size_t size, bool urgent)
     if (t->closing || t->cut || (t->broken && !urgent)) {
         return NULL;
     }
-    bool fits = used <= max && size <= max - used && transport_charge(t, size, urgent);
-    uint8_t *room = fits ? transport_buffer_extend(&t->out, size) : NULL;
+    bool fits = used <= max && size <= max - used;
+    bool charged = fits && transport_charge(t, size, urgent);
+    uint8_t *room = charged ? transport_buffer_extend(&t->out, size) : NULL;
     if (room == NULL) {
         transport_repay(t);
-        t->cut = urgent;
-        t->room_wanted = true;
+        t->cut = urgent || charged; /* charged: out of memory, and nobody would tell of more */
+        if (!fits && size > t->room_wanted && size <= t->config.out_max) {
+            t->room_wanted = size; /* of the budget, it tells itself */
+        }
         return NULL;
     }
     t->reserved += size;
     return room;
+}
+
+size_t transport_out_max(const struct transport *t)
+{
+    return t->config.out_max;
 }
 
 uint64_t transport_position(const struct transport *t)
@@ -105,16 +113,24 @@ static void finish_sending(struct transport *t, bool alive)
     t->broken = t->broken || !alive;
 }
 
+bool transport_owes_room(struct transport *t)
+{
+    size_t waiting = transport_waiting(t);
+    bool tell = t->started && t->room_wanted > 0 && !t->closing &&
+                waiting <= t->config.out_max / 2 && t->room_wanted <= t->config.out_max - waiting;
+
+    t->room_wanted = tell ? 0 : t->room_wanted;
+    return tell;
+}
+
 /* With the lock, no writer, and nothing (more) to send: what the new room makes possible. */
 static void leave_writing(struct transport *t)
 {
-    bool tell = t->started && t->room_wanted && !t->closing &&
-                transport_waiting(t) <= t->config.out_max / 2;
+    bool tell = transport_owes_room(t);
     bool resume =
         t->started && !t->reading && !t->closing && transport_waiting(t) <= t->config.out_max / 4;
     bool cut = t->cut && !t->closing;
 
-    t->room_wanted = t->room_wanted && !tell;
     t->reading = t->reading || resume;
     transport_unlock(t);
     if (resume && !t->ops->resume(t)) {
