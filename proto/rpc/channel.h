@@ -24,9 +24,11 @@
  * here, because only the caller knows what may be done twice: see rpc_reply.sent.
  *
  * Threads. rpc_channel_open, _close, _call, rpc_stream_next and rpc_channel_settle block: never on
- * a loop, an nng thread or the timer thread. A loop uses rpc_channel_start_open, _start and
- * _release, which return at once. All callbacks run on nng threads or the timer thread, several at
- * a time for different channels: they must not wait; they may start and cancel calls, and release a
+ * a loop or a thread of the library (its pollers, nng's, the timer's). A loop uses
+ * rpc_channel_start_open, _start and _release, which return at once. All callbacks run on threads
+ * of the library, or on one that is in rpc_channel_call of the same channel (a caller that is alone
+ * reads the connection itself: it should hold no lock that a callback takes), several at a time for
+ * different channels: they must not wait; they may start and cancel calls, and release a
  * channel. What each started channel tells, in this order:
  *
  *     opened(NULL)      once, when calls can be made             or  opened(refusal), and no more
@@ -104,7 +106,7 @@ struct rpc_call_options {
     bool wait_for_ready;
 };
 
-/* Runs once, on an nng thread or the timer thread: it must not wait. The reply is lent: move it
+/* Runs once (see the top for where): it must not wait. The reply is lent: move it
  * (rpc_reply_move) to keep it. Other calls may be started from here. */
 typedef void rpc_done(void *user, struct rpc_reply *reply);
 
@@ -112,7 +114,7 @@ typedef void rpc_done(void *user, struct rpc_reply *reply);
  * Connects, exchanges prefaces and HELLO, and waits for the answer.
  * UNAVAILABLE: nobody listens, or not an RPC server. DEADLINE_EXCEEDED: it took too long.
  * INVALID_ARGUMENT: url. Otherwise the server's own refusal (UNAUTHENTICATED …) and its words.
- * Blocks; never on an nng thread.
+ * Blocks; never on a thread of the library.
  */
 enum fly_status rpc_channel_open(struct rpc_channel **out, const struct rpc_channel_config *config,
                                  struct fly_error *error);
@@ -143,10 +145,12 @@ struct fly_bytes rpc_channel_hello(const struct rpc_channel *channel);
 /* Open, connected, and the server has not said that it goes away. */
 bool rpc_channel_alive(struct rpc_channel *channel);
 /* Ends calls in flight with CANCELLED (their callbacks have run on return) and frees the channel;
- * its streams must have been closed before. NULL is fine. Blocks; never on an nng thread. */
+ * its streams must have been closed before. NULL is fine. Blocks; never on a thread of the
+ * library. */
 void rpc_channel_close(struct rpc_channel *channel);
 
-/* One call, waited for. Returns reply->status. `options` may be NULL. Never on an nng thread. */
+/* One call, waited for. Returns reply->status. `options` may be NULL. Never on a thread of the
+ * library, nor in a batch. */
 enum fly_status rpc_channel_call(struct rpc_channel *channel, const struct rpc_method *method,
                                  const ProtobufCMessage *request,
                                  const struct rpc_call_options *options, struct rpc_reply *reply);
@@ -183,7 +187,7 @@ void rpc_stream_finish(struct rpc_stream *stream);
  * that sends). */
 enum rpc_next rpc_stream_next(struct rpc_stream *stream, int64_t timeout_ms,
                               struct rpc_reply *reply);
-/* For loops: `changed` runs (on nng's or the timer thread; must not wait) after next said NOTHING
+/* For loops: `changed` runs (see the top for where; must not wait) after next said NOTHING
  * and would now say otherwise, and after send said RESOURCE_EXHAUSTED and may now succeed; spurious
  * runs are possible, and one may come at once. Set it before the first next. It has run for the
  * last time when rpc_stream_close returns. */

@@ -156,7 +156,6 @@ static enum sender choose_sender(struct rpc_channel *channel, struct channel_wai
     if (channel->taken == 1) {
         waiter->reads = channel->link.transport;
         waiter->deadline_ms = deadline_ms;
-        transport_hold(waiter->reads);
         return SENDER_READER;
     }
     if (channel->crowd_rest > 0) {
@@ -230,11 +229,20 @@ enum fly_status channel_start(struct rpc_channel *channel, const struct ending_t
     }
     enum sender sender =
         status == FLY_OK ? choose_sender(channel, target->waiter, head.deadline_ms) : SENDER_OTHER;
+    /* another thread may close the channel beneath callers that wait: it stays as long as this */
+    struct transport *transport = channel->link.transport;
+    bool kept = status == FLY_OK && target->waiter != NULL && sender != SENDER_OTHER;
+    if (kept) {
+        transport_hold(transport);
+    }
     rpc_link_unlock(&channel->link);
     if (sender == SENDER_LEADER) {
         flush_crowd(channel);
     } else if (sender == SENDER_SELF) {
-        transport_flush(channel->link.transport);
+        transport_flush(transport);
+    }
+    if (kept && sender != SENDER_READER) {
+        transport_drop(transport);
     }
     return status;
 }

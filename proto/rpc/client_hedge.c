@@ -325,6 +325,7 @@ static bool attempt_ended(struct client_call *call, struct rpc_reply *reply)
         client->counters.transparent_retries++;
         hedge->plan.running--;
         hedge->plan.started--;
+        hedge->previous--;
         hedge->plan.due_ms = now_ms;
         return false;
     }

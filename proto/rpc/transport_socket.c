@@ -229,6 +229,7 @@ static bool unseal(struct plain *p, uint8_t *room, size_t room_size, const uint8
         count = tls_session_read(p->tls, place, max, &p->base.failure);
         alive = count > 0 ? hand_over(p, place, (size_t)count) : count == 0;
     } while (alive && count > 0);
+    tls_session_feed(p->tls, NULL, 0);
     enum tls_push pushed = tls_session_push(p->tls, p->fd);
     if (pushed == TLS_PUSH_WAITS) {
         note_push(p, pushed);
@@ -380,14 +381,15 @@ static bool caller_enter(struct plain *p)
     return free;
 }
 
-static void caller_leave(struct plain *p, bool alive)
+/* True: the poller has seen it hang up and left the end to this. */
+static bool caller_leave(struct plain *p, bool alive)
 {
     struct transport *t = &p->base;
     bool first = false;
     bool watch = false;
 
     transport_lock(t);
-    bool over = !p->added; /* hung up: the poller left the end to this */
+    bool over = !p->added;
     if (!alive || p->crowded || t->closing) {
         first = !alive && transport_set_closing(t);
         p->shy = p->crowded ? SHY : 0;
@@ -408,9 +410,7 @@ static void caller_leave(struct plain *p, bool alive)
         transport_hold(t);
         (void)rpc_timer_arm(&p->watch, fly_clock_boot_ms() + NOBODY_MS);
     }
-    if (over) {
-        end(p);
-    }
+    return over;
 }
 
 /* Waits for bytes, but not past the deadline: recv's own patience is a whole slice. False: past. */
@@ -446,7 +446,12 @@ static bool read_here(struct transport *t, int64_t deadline_ms, bool (*done)(voi
         alive = read_some(p, room, sizeof room, flags);
     }
     here = NULL;
-    caller_leave(p, alive);
+    if (caller_leave(p, alive)) {
+        while (alive && read_some(p, room, sizeof room, MSG_DONTWAIT)) {
+            /* its last words; a socket that has hung up never says: not now */
+        }
+        end(p);
+    }
     return done(user);
 }
 

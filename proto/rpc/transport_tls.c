@@ -19,9 +19,9 @@ struct tls_context {
 
 struct tls_session {
     SSL *ssl;
-    const uint8_t *in; /* the reader's, fed and not yet read */
-    size_t in_size;
     pthread_mutex_t lock; /* ssl, and all below */
+    const uint8_t *in;    /* the reader's, fed and not yet read */
+    size_t in_size;
     struct transport_buffer out;
     size_t out_sent;
     size_t sealed;       /* plaintext in `out` that is not counted as taken yet */
@@ -276,8 +276,10 @@ void tls_session_free(struct tls_session *s)
 
 void tls_session_feed(struct tls_session *s, const uint8_t *data, size_t size)
 {
+    (void)pthread_mutex_lock(&s->lock); /* the writer's part of the handshake may read it, too */
     s->in = data;
     s->in_size = size;
+    (void)pthread_mutex_unlock(&s->lock);
 }
 
 /* With the lock: OpenSSL's word, which lives as long as OpenSSL. */
@@ -359,8 +361,12 @@ static enum tls_push shake(struct tls_session *s, int fd)
     }
     int result = SSL_do_handshake(s->ssl);
     int why = SSL_get_error(s->ssl, result);
+    if (why == SSL_ERROR_SSL && s->failure == NULL) {
+        s->failure = explain(s); /* the reader tells */
+    }
     if (result != 1 && why != SSL_ERROR_WANT_READ) {
-        return TLS_PUSH_BROKEN; /* the reader finds out why */
+        (void)push(s, fd); /* what it has to say to that */
+        return TLS_PUSH_BROKEN;
     }
     enum tls_push pushed = push(s, fd);
     return pushed == TLS_PUSH_DONE && result != 1 ? TLS_PUSH_WAITS : pushed;

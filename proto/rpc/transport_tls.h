@@ -23,7 +23,7 @@ void tls_context_free(struct tls_context *context);
 struct tls_session *tls_session_make(const struct tls_context *context);
 void tls_session_free(struct tls_session *session);
 
-/* The reader's. What came: borrowed until tls_session_read has said that there is nothing more. */
+/* The reader's. What came: borrowed until it is fed something else, or nothing (NULL, 0). */
 void tls_session_feed(struct tls_session *session, const uint8_t *data, size_t size);
 /* Plaintext of it; 0: nothing more; -1: over, and *failure says why if TLS did not believe it. */
 ssize_t tls_session_read(struct tls_session *session, uint8_t *to, size_t max,

@@ -77,9 +77,11 @@ expect_exit 75 flyrpc launch --region SIN --memory 1 --cores 1 --key "$key" --ti
 step "it is declared lost while p2 is away; all others know, on their disks"
 stop_node p2
 use_edges "$all" p1
-expect_exit 0 flyrpc slice forget "$slice" --yes --json
+trace=4bf92f3577b34da6a3ce929d0e0e4736
+expect_exit 0 flyrpc slice forget "$slice" --yes --json --trace="00-$trace-00f067aa0ba902b7-01"
 expect_json '.forgotten and .slice == $slice' --arg slice "$slice"
 forgets p1 || fail "it is not on p1's disk"
+grep -q " slice.forgotten .* trace=$trace" "$tmp/p1/log" || fail "the log does not say for whom"
 expect_exit 0 flyrpc slice forget "$slice" --yes # said twice is said once
 use_edges "$all" e1
 wait_for 30 "the edge to know" forgets e1

@@ -88,9 +88,12 @@ static UNUSED_OK enum fly_status call_echo(struct rpc_client *client,
     return status;
 }
 
+/* A call that was sent as its connection went is lost, so not the first one counts. */
 static UNUSED_OK void await_ready(struct rpc_client *client)
 {
-    assert_int_equal(call_echo(client, &(struct rpc_call_options){.wait_for_ready = true}), FLY_OK);
+    struct rpc_call_options options = {.wait_for_ready = true};
+
+    WAIT_UNTIL(call_echo(client, &options) == FLY_OK);
 }
 
 /* The answer to a parked Edge/Status. */
@@ -112,6 +115,25 @@ static UNUSED_OK size_t parked(struct fixture *f)
     size_t count = f->parked_count;
     (void)pthread_mutex_unlock(&f->lock);
     return count;
+}
+
+/* The trailing metadata with which a server says when. */
+static UNUSED_OK void push_back(struct rpc_call *call, int64_t ms)
+{
+    uint8_t bytes[64];
+    struct fly_writer w = fly_writer_over(bytes, sizeof bytes);
+
+    assert_int_equal(metadata_put_number(&w, METADATA_PUSHBACK, ms, NULL), FLY_OK);
+    assert_int_equal(rpc_call_set_trailer(call, (struct fly_bytes){bytes, w.size}), FLY_OK);
+}
+
+/* How often the caller says it has tried before; -1: it does not say. */
+static UNUSED_OK int64_t attempts_said(const struct rpc_call *call)
+{
+    int64_t attempts = -1;
+
+    (void)metadata_find_number(rpc_call_metadata(call), METADATA_ATTEMPTS, &attempts);
+    return attempts;
 }
 
 /* ---- a call in a thread of its own ---- */

@@ -232,7 +232,7 @@ static void test_drain(void **state)
                 fail_msg("call %u: %s, executed %u times", i, fly_status_name(got), times);
             }
         }
-        assert_in_range(unlucky, 0, IDS / 10);
+        assert_in_range(unlucky, 0, IDS / 100);
         crowd_end(c);
     }
 }

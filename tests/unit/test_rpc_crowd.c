@@ -126,11 +126,48 @@ static void test_all_lost(void **state)
     fixture_stop(f);
 }
 
+static void *call_status(void *user)
+{
+    struct caller *c = user;
+    Fly__V1__StatusRequest status = FLY__V1__STATUS_REQUEST__INIT;
+    struct rpc_reply reply;
+
+    (void)rpc_channel_call(c->channel, &rpc_edge_status, &status.base, NULL, &reply);
+    c->by_status[reply.status]++;
+    rpc_reply_fini(&reply);
+    return NULL;
+}
+
+/* The channel goes while they wait, one of them or many. */
+static void test_closed_beneath(void **state)
+{
+    static struct caller callers[THREADS];
+    static const unsigned counts[] = {1, 2, 5, THREADS};
+
+    (void)state;
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(counts); i++) {
+        struct rpc_channel *channel = NULL;
+        struct fixture *f = start(&channel);
+        for (unsigned n = 0; n < counts[i]; n++) {
+            callers[n] = (struct caller){.channel = channel};
+            FLY_CHECK(pthread_create(&callers[n].thread, NULL, call_status, &callers[n]) == 0);
+        }
+        WAIT_UNTIL(rpc_server_counters(f->server).calls == counts[i]);
+        rpc_channel_close(channel);
+        for (unsigned n = 0; n < counts[i]; n++) {
+            (void)pthread_join(callers[n].thread, NULL);
+            assert_int_equal(callers[n].by_status[FLY_CANCELLED], 1);
+        }
+        fixture_stop(f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_end),
         cmocka_unit_test(test_all_lost),
+        cmocka_unit_test(test_closed_beneath),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

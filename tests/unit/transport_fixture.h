@@ -16,6 +16,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -175,7 +176,7 @@ static MAYBE_UNUSED bool socket_read(int fd, uint64_t size)
 
 static MAYBE_UNUSED void house_close(struct house *house)
 {
-    transport_listener_close(house->listener);
+    transport_listener_destroy(house->listener); /* none comes from here on */
     for (unsigned i = 0; i < atomic_load(&house->count); i++) {
         struct side *side = &house->sides[i];
         transport_close(side->transport);
@@ -183,7 +184,6 @@ static MAYBE_UNUSED void house_close(struct house *house)
         transport_drop(side->transport);
         AWAIT(atomic_load(&side->disposed) == 1);
     }
-    transport_listener_destroy(house->listener);
     rpc_timer_release();
 }
 
