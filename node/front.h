@@ -3,7 +3,7 @@
  *
  * Launch and Cancel run a launch machine each (node/edge/launch.h), Destroy is one owner call,
  * reads ask the slices' owners, Watch is fed from the streams at every turn; the Slice service
- * speaks for the slice that is hosted here. All of it on the loop's thread; what nng's threads hand
+ * speaks for the slice that is hosted here. All of it on the loop's thread; what the pollers hand
  * over comes through the mailbox. Shell.
  */
 #ifndef FLY_NODE_FRONT_H

@@ -15,7 +15,7 @@
 
 enum { HELLO_ARENA_SIZE = 64 * 1024, SERVER_NAME_SIZE = 80, TLS_NAME_BYTES = 20 };
 
-/* One connection, from its opening to its last callback. nng's threads read what is const. */
+/* One connection, from its opening to its last callback. Pollers read what is const. */
 struct attempt {
     struct links *links;
     struct node_id id; /* whom it must reach */
@@ -77,7 +77,7 @@ static struct link *link_find(struct links *l, const struct node_id *id)
     return NULL;
 }
 
-/* --- on nng's threads --- */
+/* --- on pollers --- */
 
 static struct hello_handshake handshake_of(const struct attempt *a, const uint8_t *client_nonce,
                                            const uint8_t *server_nonce)

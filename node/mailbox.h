@@ -1,5 +1,5 @@
 /*
- * mailbox - bounded lanes from nng's threads into the node's loop (DESIGN 8).
+ * mailbox - bounded lanes from the pollers' and nng's threads into the node's loop (DESIGN 8).
  *
  * CONTROL is sized to what can be under way and never full (FLY_CHECKed), but for HELLOs, which may
  * fill half of it; FINISH and START shed: post says no and the caller answers the call; STREAM

@@ -402,7 +402,7 @@ static void on_last_closed(uv_handle_t *wake)
     uv_stop(wake->loop);
 }
 
-/* The log is closed; the connections may not be: nng's threads let go of them one by one. */
+/* The log is closed; the connections may not be: the pollers let go of them one by one. */
 static void let_go(struct node *n)
 {
     empty_mailbox(n);
@@ -524,7 +524,7 @@ static void close_loop(struct node *n)
     }
 }
 
-/* Connections come and go on nng's threads with buffers of many sizes: with a heap for each thread
+/* Connections come and go on the pollers' threads with buffers of many sizes: with a heap for each thread
  * they leave holes that only grow. So one heap, and what is large goes back to the kernel at once.
  */
 static void tune_heap(void)

@@ -1,5 +1,5 @@
 /*
- * node_parts - the insides of a node: node.c (the loop and its phases), node_post.c (nng's
+ * node_parts - the insides of a node: node.c (the loop and its phases), node_post.c (pollers'
  * threads), node_open.c (what is made before the loop runs), node_cluster.c (other nodes)
  * node_standing.c (whether the slice here may speak) and node_builtin.c (what the RPC layer
  * answers).
@@ -193,7 +193,7 @@ void node_standing_forgotten(struct node *n, const char *who);
 void node_standing_loss(struct node *n, const struct owner_answer *answer, struct owner_now now);
 void node_serve_seen(struct node *n, struct rpc_call *call);
 
-/* node_post.c: listens; from then on nng's threads post to the mailbox. */
+/* node_post.c: listens; from then on pollers post to the mailbox. */
 enum fly_status node_listen(struct node *n, struct fly_error *error);
 
 #endif

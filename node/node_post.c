@@ -1,5 +1,5 @@
 /*
- * node_post - what nng's threads do for a node: post and return (DESIGN 8). Nothing here may wait
+ * node_post - what the pollers' threads do for a node: post and return (DESIGN 8). Nothing here may wait
  * or look at anything that belongs to the loop. Health, reflection and metrics never get to the
  * loop: the RPC layer answers them (node_builtin.c).
  */

@@ -24,7 +24,7 @@
  * here, because only the caller knows what may be done twice: see rpc_reply.sent.
  *
  * Threads. rpc_channel_open, _close, _call, rpc_stream_next and rpc_channel_settle block: never on
- * a loop or a thread of the library (its pollers, nng's, the timer's). A loop uses
+ * a loop or a thread of the library (its pollers, its timer's). A loop uses
  * rpc_channel_start_open, _start and _release, which return at once. All callbacks run on threads
  * of the library, or on one that is in rpc_channel_call of the same channel (a caller that is alone
  * reads the connection itself: it should hold no lock that a callback takes), several at a time for
@@ -39,7 +39,7 @@
  * end with CANCELLED, so does an opening), it does not silence it: what the callbacks point to may
  * go after the last of them, and the channel itself goes when it was released and has told all.
  *
- * The process must not fork() without exec after the first call (nng refuses).
+ * The process must not fork() without exec after the first call: the threads stay behind.
  */
 #ifndef FLY_RPC_CHANNEL_H
 #define FLY_RPC_CHANNEL_H

@@ -6,7 +6,7 @@
  * References: the owner's (until release), the dialling's, the transport's (until it is disposed),
  * that of a `closed` to be told. The last one frees, on the timer thread, where the channel's own
  * timer cannot be firing. Dialling, giving up and releasing all happen on the timer thread, one
- * after the other; only HELLO's answer and the end of the connection come from nng's.
+ * after the other; only HELLO's answer and the end of the connection come from others.
  *
  * A call's slot is taken from its start until the server's END: a call that ended here first (its
  * deadline, a cancel) is ABANDONED until then, so that no number is ever used for two calls at

@@ -20,7 +20,7 @@
  *     rpc_client_close(client);
  *
  * Any thread. rpc_client_call, _close and the streams' waiting functions block: never on a loop, an
- * nng thread or the timer thread. Callbacks run there and must not wait.
+ * poller or the timer thread. Callbacks run there and must not wait.
  */
 #ifndef FLY_RPC_CLIENT_H
 #define FLY_RPC_CLIENT_H

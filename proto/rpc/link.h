@@ -17,7 +17,7 @@
 
 struct rpc_link;
 
-/* On nng threads; see transport.h for closed, drained, disposed. */
+/* On the reading thread; see transport.h for closed, drained, disposed. */
 struct rpc_link_events {
     /* The other side's preface is known. False: cut. */
     bool (*preface)(struct rpc_link *link);

@@ -23,7 +23,7 @@ struct retry_policy; /* proto/wire/retry.h */
 struct rpc_call;     /* proto/rpc/server.h */
 
 enum rpc_method_flag {
-    RPC_INLINE = 1 << 0,        /* answered on the nng thread: microseconds, never waits */
+    RPC_INLINE = 1 << 0,        /* answered on the reading thread: microseconds, never waits */
     RPC_OPEN = 1 << 1,          /* callable without an identity, and before HELLO was answered */
     RPC_STREAM = 1 << 2,        /* the server streams: rpc_call_send … then the end */
     RPC_FINISH = 1 << 3,        /* mailbox lane finish; without it: start, the lane that sheds */

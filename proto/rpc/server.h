@@ -5,7 +5,7 @@
  * whole server in 30 lines), or `methods` with one on_call for all of them (what a node does, which
  * posts every call to its loop). Both may be used at once.
  *
- * Callbacks run on nng's few task threads (or on the thread that accepts a HELLO, finishes the last
+ * Callbacks run on the few poller threads (or on the thread that accepts a HELLO, finishes the last
  * call, or on the timer thread): they must not wait. Handlers of services do too where the method
  * is RPC_INLINE or `workers` is 0; else they run on a worker thread (proto/rpc/pool.h) and may. A
  * request is checked against its descriptor and unpacked into a bounded arena before on_call sees
@@ -139,14 +139,14 @@ enum fly_status rpc_server_create(struct rpc_server **out, const struct rpc_serv
 /* The i-th url with the port that was bound. */
 const char *rpc_server_url(const struct rpc_server *server, size_t index);
 /* Stops accepting, tells every peer to go away (GOAWAY) and refuses new calls as not executed;
- * calls in flight go on. Returns at once; from any thread but nng's. */
+ * calls in flight go on. Returns at once; from any thread but the library's. */
 void rpc_server_drain(struct rpc_server *server);
 /* Cuts every connection (on_cancel for its calls, on_peer_gone). Returns at once; drains first. */
 void rpc_server_close(struct rpc_server *server);
 /* No connection is left and no call is at the application. */
 bool rpc_server_idle(struct rpc_server *server);
 /* Closes, waits until idle — so the application's calls must be finished, by now or by another
- * thread — and frees. Blocks; never on an nng thread. NULL is fine. */
+ * thread — and frees. Blocks; never on a thread of the library. NULL is fine. */
 void rpc_server_destroy(struct rpc_server *server);
 struct rpc_server_counters rpc_server_counters(struct rpc_server *server);
 /* Counts and latencies of every method; lives as long as the server. */

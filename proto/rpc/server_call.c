@@ -191,20 +191,19 @@ static bool end_attached(struct rpc_call *call, const struct call_ending *end, b
     return true;
 }
 
-/* A small call that nobody else knows of leaves all at once, and its memory to the next. True: then
- * the link is to be dropped when its END was written, until which the call kept the connection. */
+/* Under the lock: a small call that nobody else knows of leaves all at once, and its memory to the
+ * next. The connection is kept in its stead: the link is to be dropped in the end. */
 static bool end_of_memory(struct rpc_call *call, unsigned references)
 {
     struct server_conn *conn = call->conn;
     bool simple = call->memory == NULL && call->stream == NULL && call->trailer_memory == NULL;
-    bool last =
-        simple && atomic_load_explicit(&call->references, memory_order_acquire) == references;
 
-    if (!last || !keep_spare(call)) {
+    if (!simple || atomic_load_explicit(&call->references, memory_order_acquire) != references ||
+        !keep_spare(call)) {
         return false;
     }
     rpc_link_hold(&conn->link);
-    FLY_CHECK(!server_conn_release(conn)); /* it is not closed */
+    FLY_CHECK(!server_conn_release(conn)); /* only a closed one goes, and that keeps no spares */
     return true;
 }
 
@@ -237,11 +236,11 @@ void server_call_finish(struct rpc_call *call, const struct call_ending *end, bo
     if (gone != NULL) {
         server_conn_tell_peer_gone(conn, gone);
     }
-    if (reused) {
-        rpc_link_drop(&conn->link);
-    }
     for (; !reused && references > 0; references--) {
         rpc_call_drop(call);
+    }
+    if (reused) {
+        rpc_link_drop(&conn->link);
     }
 }
 

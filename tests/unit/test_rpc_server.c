@@ -281,6 +281,40 @@ static void test_destroyed_busy(void **state)
     (void)pthread_cond_destroy(&b.f.changed);
 }
 
+static void run_large(struct bench *b, size_t index, struct rpc_call *call)
+{
+    static uint8_t payload[512 * 1024];
+    Fly__V1__EchoMessage message = FLY__V1__ECHO_MESSAGE__INIT;
+
+    (void)b;
+    (void)index;
+    message.payload.data = payload;
+    message.payload.len = sizeof payload;
+    rpc_call_reply(call, &message.base);
+}
+
+/* Workers answer while the connection goes: whoever answers must keep it until it was written. */
+static void test_answers_to_the_gone(void **state)
+{
+    enum { ROUNDS = 400 };
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    b.run = run_large;
+    bench_start(&b, &(struct rpc_server_config){.workers = 3});
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        struct bare c;
+        uint8_t first = 0;
+        bare_open(&c, &b.f, 0, 0);
+        bare_ask(&c, CALL_1, &b.methods[UNARY], 0);
+        assert_true(read_all(c.fd, &first, 1)); /* it is being written */
+        bare_close(&c);
+    }
+    WAIT_UNTIL(rpc_server_counters(b.f.server).connections == 0);
+    bench_stop(&b);
+}
+
 /* ---- rpc_call_watch ---- */
 
 static struct rpc_call *watched;
@@ -423,6 +457,7 @@ int main(void)
         cmocka_unit_test(test_both_ways_to_serve),
         cmocka_unit_test(test_queue),
         cmocka_unit_test(test_late_in_queue),
+        cmocka_unit_test(test_answers_to_the_gone),
         cmocka_unit_test(test_destroyed_busy),
         cmocka_unit_test(test_watch),
         cmocka_unit_test(test_metrics),

@@ -11,5 +11,6 @@ def times: if . == null then "" else "\(.)" end;
     | "| \(.row)\(if .pin == "S" or (.row | IN("8", "10", "11")) then "" else " " + .pin end) | \(.what) | "
         + (if .rounds > 1 then "\(.figure | cell) (\(.min | cell)–\(.max | cell))" else .figure | cell end)
         + " | \(if .gate then .bar else "(" + .bar + ")" end) | \(if .pass then "met" elif .figure == null then "missing"
-            elif .reachable == false then "missed; out of reach" else "missed" end) | \(.ours | cell)\(if (.ours_variant // "" | test("callback")) then " " + .ours_variant else "" end) | \(.grpc | cell)"
+            elif .reachable == false then "missed; out of reach" else "missed" end) | \(.ours | cell)\(if (.ours_variant // "" | test("callback")) then " " + .ours_variant else "" end)\(
+            if .control then "control \(.control)" else "" end) | \(.grpc | cell)"
         + (if .grpc_variant then " \(.grpc_variant)" else "" end) + " | \(.raw_against_grpc | times) |")

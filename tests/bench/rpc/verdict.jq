@@ -125,7 +125,10 @@ def stopped($n):
 def storms:
     plain("10"; "random calls, servers killed, stopped, drained: endings that were wrong"; "row_10"; "U"; ""; "wrong"; "<="; 0; 1),
     plain("10"; "the same: how many calls"; "row_10"; "U"; ""; "storm_calls"; ">="; 1000000; 1),
-    plain("10"; "the same: deadline overshoot, p99.9, ms"; "row_10"; "U"; ""; "overshoot_p999_ms"; "<="; 2; 1),
+    (of("row_10"; "U"; "ours") as $lines
+     | verdict("10"; "the same: deadline overshoot, p99.9, ms (control: a thread that only sleeps)"; "U"; true;
+         [$lines[].overshoot_p999_ms | values]; "<="; 2; 1;
+         {unit: "overshoot_p999_ms", control: ($lines[0].control_p999_ms // null)})),
     plain("11"; "ten times the capacity: goodput over the capacity"; "row_11"; "U"; ""; "ratio"; ">="; 0.9; 1),
     plain("11"; "the same: late calls that were begun"; "row_11"; "U"; ""; "late_runs"; "<="; 0; 1),
     plain("11"; "the same: recovery, ms"; "row_11"; "U"; ""; "recovery_ms"; "<="; 100; 1);
