@@ -4,6 +4,7 @@
 
 #include "client/command.h"
 #include "client/lib/shape.h"
+#include "fly/v1/edge.rpc.h"
 #include "proto/base/check.h"
 #include "proto/wire/key.h"
 

@@ -3,6 +3,7 @@
 
 #include "client/command.h"
 #include "client/lib/shape.h"
+#include "fly/v1/edge.rpc.h"
 
 int command_destroy(int argc, char **argv)
 {

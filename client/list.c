@@ -6,6 +6,7 @@
 #include "client/command.h"
 #include "client/lib/shape.h"
 #include "client/lib/text.h"
+#include "fly/v1/edge.rpc.h"
 #include "proto/base/check.h"
 #include "proto/base/time.h"
 

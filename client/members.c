@@ -6,6 +6,7 @@
 #include "client/command.h"
 #include "client/lib/shape.h"
 #include "client/lib/text.h"
+#include "fly/v1/admin.rpc.h"
 #include "proto/base/check.h"
 
 enum { WORDS_SIZE = 256 };

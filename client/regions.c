@@ -8,6 +8,7 @@
 #include "client/lib/regions.h"
 #include "client/lib/shape.h"
 #include "client/lib/text.h"
+#include "fly/v1/edge.rpc.h"
 #include "proto/base/check.h"
 #include "proto/base/time.h"
 

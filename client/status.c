@@ -1,6 +1,7 @@
 /* flyrpc status - one VM, by id or the beginning of one. */
 #include "client/command.h"
 #include "client/lib/shape.h"
+#include "fly/v1/edge.rpc.h"
 
 int command_status(int argc, char **argv)
 {

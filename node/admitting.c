@@ -8,6 +8,8 @@
 #include <sodium.h>
 
 #include "fly/v1/admin.pb-c.h"
+#include "fly/v1/admin.rpc.h"
+#include "fly/v1/join.rpc.h"
 #include "node/answer.h"
 #include "node/directory.h"
 #include "proto/base/check.h"

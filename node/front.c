@@ -5,6 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "fly/v1/edge.rpc.h"
+#include "fly/v1/slice.rpc.h"
 #include "node/front_parts.h"
 #include "proto/base/check.h"
 #include "proto/base/clock.h"

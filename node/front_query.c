@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fly/v1/slice.rpc.h"
 #include "node/front_parts.h"
 #include "node/slice_wire.h"
 #include "proto/base/check.h"

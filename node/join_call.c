@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "fly/v1/join.rpc.h"
 #include "node/join.h"
 #include "proto/base/clock.h"
 #include "proto/rpc/channel.h"

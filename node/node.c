@@ -524,8 +524,9 @@ static void close_loop(struct node *n)
     }
 }
 
-/* Connections come and go on the pollers' threads with buffers of many sizes: with a heap for each thread
- * they leave holes that only grow. So one heap, and what is large goes back to the kernel at once.
+/* Connections come and go on the pollers' threads with buffers of many sizes: with a heap for each
+ * thread they leave holes that only grow. So one heap, and what is large goes back to the kernel at
+ * once.
  */
 static void tune_heap(void)
 {

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "fly/v1/admin.pb-c.h"
+#include "fly/v1/admin.rpc.h"
+#include "fly/v1/slice.rpc.h"
 #include "node/answer.h"
 #include "node/node_parts.h"
 #include "proto/base/check.h"

@@ -5,6 +5,7 @@
 
 #include "fly/v1/admin.pb-c.h"
 #include "fly/v1/slice.pb-c.h"
+#include "fly/v1/slice.rpc.h"
 #include "node/answer.h"
 #include "node/node_parts.h"
 #include "proto/base/check.h"

@@ -1,7 +1,7 @@
 /*
- * node_post - what the pollers' threads do for a node: post and return (DESIGN 8). Nothing here may wait
- * or look at anything that belongs to the loop. Health, reflection and metrics never get to the
- * loop: the RPC layer answers them (node_builtin.c).
+ * node_post - what the pollers' threads do for a node: post and return (DESIGN 8). Nothing here may
+ * wait or look at anything that belongs to the loop. Health, reflection and metrics never get to
+ * the loop: the RPC layer answers them (node_builtin.c).
  */
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +10,7 @@
 #include "node/node_parts.h"
 #include "node/peer.h"
 #include "proto/base/clock.h"
+#include "proto/rpc/methods.h"
 #include "proto/rpc/server.h"
 
 static void shed(struct rpc_call *call)

@@ -4,10 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fly/v1/admin.rpc.h"
 #include "fly/v1/common.pb-c.h"
+#include "fly/v1/edge.rpc.h"
 #include "fly/v1/health.rpc.h"
+#include "fly/v1/join.rpc.h"
 #include "fly/v1/metrics.rpc.h"
 #include "fly/v1/reflection.rpc.h"
+#include "fly/v1/slice.rpc.h"
 #include "proto/base/bytes.h"
 #include "proto/base/check.h"
 

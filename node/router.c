@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fly/v1/slice.rpc.h"
 #include "node/slice_wire.h"
 #include "proto/base/arena.h"
 #include "proto/base/check.h"

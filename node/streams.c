@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "fly/v1/slice.rpc.h"
 #include "node/answer.h"
 #include "proto/base/check.h"
 #include "proto/base/log.h"

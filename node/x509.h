@@ -5,11 +5,11 @@
  *   issuer  signed by the CA, path length 0; one for each node that may admit others
  *   node    signed by an issuer; shown together with the issuer's (a chain)
  *
- * P-256 because that is what every TLS library takes. Who a node is says its credential, which names the
- * SHA-256 of its TLS key; a certificate only lets TLS begin. A node's certificate is good for the
- * names "flylight" and "<first 40 hex digits of that hash>.node.flylight", as server and as client.
- * Keys and certificates are PEM texts, NUL-terminated; what holds a private key is the caller's to
- * wipe. Shell: libssl and its randomness. Sources: RFC 5280; RFC 5480; RFC 6125.
+ * P-256 because that is what every TLS library takes. Who a node is says its credential, which
+ * names the SHA-256 of its TLS key; a certificate only lets TLS begin. A node's certificate is good
+ * for the names "flylight" and "<first 40 hex digits of that hash>.node.flylight", as server and as
+ * client. Keys and certificates are PEM texts, NUL-terminated; what holds a private key is the
+ * caller's to wipe. Shell: libssl and its randomness. Sources: RFC 5280; RFC 5480; RFC 6125.
  */
 #ifndef FLY_NODE_X509_H
 #define FLY_NODE_X509_H

@@ -5,6 +5,7 @@
 #include <strings.h>
 #include <sys/random.h>
 
+#include "fly/v1/edge.rpc.h"
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
 #include "proto/base/id.h"

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fly/v1/edge.rpc.h"
 #include "proto/base/check.h"
 
 enum { SLICE_OF_TIME_MS = 200 }; /* so often an interrupt is looked for */

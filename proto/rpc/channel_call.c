@@ -64,9 +64,6 @@ static enum fly_status prepare(struct rpc_channel *channel, const struct rpc_met
                                struct fly_error *error)
 {
     *head = (struct call_head){.header = {.type = FRAME_REQ, .arg = method->hash}};
-    if (method->hash == 0) {
-        head->header.arg = rpc_method_hash(method->name);
-    }
     if (options == NULL) {
         return FLY_OK;
     }

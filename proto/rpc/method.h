@@ -61,36 +61,6 @@ struct rpc_service {
     struct fly_bytes descriptor; /* serialized FileDescriptorSet, imports included */
 };
 
-/* fly/v1/{edge,health,slice,admin,join}.proto */
-extern const struct rpc_method rpc_edge_regions;
-extern const struct rpc_method rpc_edge_launch;
-extern const struct rpc_method rpc_edge_list;
-extern const struct rpc_method rpc_edge_status;
-extern const struct rpc_method rpc_edge_destroy;
-extern const struct rpc_method rpc_edge_cancel;
-extern const struct rpc_method rpc_edge_watch;
-extern const struct rpc_method rpc_health_check;
-extern const struct rpc_method rpc_health_echo;
-extern const struct rpc_method rpc_slice_present;
-extern const struct rpc_method rpc_slice_call;
-extern const struct rpc_method rpc_slice_replay;
-extern const struct rpc_method rpc_slice_machines;
-extern const struct rpc_method rpc_slice_list;
-extern const struct rpc_method rpc_slice_seen;
-extern const struct rpc_method rpc_slice_forget;
-extern const struct rpc_method rpc_admin_members;
-extern const struct rpc_method rpc_admin_slices;
-extern const struct rpc_method rpc_admin_forget_slice;
-extern const struct rpc_method rpc_admin_create_join_token;
-extern const struct rpc_method rpc_admin_list_join_tokens;
-extern const struct rpc_method rpc_admin_revoke_join_token;
-extern const struct rpc_method rpc_join_begin;
-extern const struct rpc_method rpc_join_admit;
-
-/* All of the above: what a node serves. */
-extern const struct rpc_method *const rpc_methods[];
-extern const size_t rpc_method_count;
-
 /* FNV-1a of the full name: the method's number on the wire. Inline: the plug-in counts too. */
 static inline uint32_t rpc_method_hash(const char *name)
 {

@@ -2,6 +2,7 @@
  * methods - the table of what a node answers in its own loop: every method of its services. Of
  * health two stand here; the whole of it is a service of its own (proto/rpc/builtin.h).
  */
+#include "proto/rpc/methods.h"
 #include "fly/v1/admin.rpc.h"
 #include "fly/v1/edge.rpc.h"
 #include "fly/v1/health.rpc.h"

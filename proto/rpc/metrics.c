@@ -68,7 +68,7 @@ static struct entry *make_entry(struct rpc_metrics *metrics, const char *name, u
 struct rpc_method_metrics *rpc_metrics_of(struct rpc_metrics *metrics,
                                           const struct rpc_method *method)
 {
-    uint32_t hash = method->hash != 0 ? method->hash : rpc_method_hash(method->name);
+    uint32_t hash = method->hash;
     struct entry *mine = NULL;
 
     for (uint32_t i = hash;; i++) {

@@ -6,11 +6,6 @@
 
 #include "proto/rpc/server_internal.h"
 
-static uint32_t hash_of(const struct rpc_method *method)
-{
-    return method->hash != 0 ? method->hash : rpc_method_hash(method->name);
-}
-
 static size_t count_all(const struct rpc_server_config *config)
 {
     size_t count = config->method_count;
@@ -47,7 +42,7 @@ static enum fly_status check_all(const struct rpc_server_config *config, size_t 
 static void put(struct rpc_server *server, const struct rpc_method *method,
                 const struct rpc_service *service, size_t index)
 {
-    uint32_t hash = hash_of(method);
+    uint32_t hash = method->hash;
     uint32_t place = hash & server->methods_mask;
 
     while (server->methods[place].method != NULL) {

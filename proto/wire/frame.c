@@ -101,7 +101,7 @@ static bool header_sound(const struct frame_header *h)
     case FRAME_VOID:
         return true;
     case FRAME_HELLO:
-        return whole && h->meta_size == 0;
+        return whole && h->meta_size == 0 && body_size <= FRAME_HELLO_MAX;
     case FRAME_REQ:
         return !whole && h->meta_size >= FRAME_REQ_META_SIZE &&
                ((h->flags & FRAME_FLAG_STREAMING) == 0 || body_size == 0);

@@ -24,6 +24,7 @@ enum {
     FRAME_SIZE_MAX = 4 << 20,     /* and never larger ones */
     FRAME_TEXT_MAX = 1024,        /* the words in END and GOAWAY */
     FRAME_DETAIL_MAX = 16 * 1024, /* the detail bytes in END */
+    FRAME_HELLO_MAX = 32 * 1024,  /* HELLO's body, of either side */
     FRAME_TRACE_SIZE = 24,
     FRAME_REQ_META_SIZE = 4,       /* timeout; then trace and metadata, when their flags are set */
     FRAME_METADATA_MAX = 8 * 1024, /* encoded entries: of REQ, HEAD, END (proto/wire/metadata.h) */

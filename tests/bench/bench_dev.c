@@ -24,7 +24,9 @@
 #include <sys/random.h>
 
 #include "fly/v1/edge.pb-c.h"
+#include "fly/v1/edge.rpc.h"
 #include "fly/v1/health.pb-c.h"
+#include "fly/v1/health.rpc.h"
 #include "proto/base/bytes.h"
 #include "proto/base/check.h"
 #include "proto/base/clock.h"

@@ -29,6 +29,7 @@
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
 #include "proto/rpc/channel.h"
+#include "proto/rpc/methods.h"
 #include "proto/wire/hello.h"
 
 enum { DAY_MS = 86400000, TIMEOUT_MS = 5000 };

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "client/lib/exits.h"
+#include "fly/v1/edge.rpc.h"
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
 

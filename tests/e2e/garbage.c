@@ -20,10 +20,13 @@
 #include <unistd.h>
 
 #include "fly/v1/edge.pb-c.h"
+#include "fly/v1/edge.rpc.h"
+#include "fly/v1/health.rpc.h"
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
 #include "proto/base/rng.h"
 #include "proto/rpc/method.h"
+#include "proto/rpc/methods.h"
 #include "proto/wire/frame.h"
 
 enum {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "fly/v1/health.pb-c.h"
+#include "fly/v1/health.rpc.h"
 #include "proto/rpc/channel.h"
 #include "proto/rpc/server.h"
 

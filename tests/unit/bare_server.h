@@ -136,20 +136,24 @@ static UNUSED_OK void bare_expect_cut(struct bare *b)
 
 /* All four kinds of calls, of EchoMessage. */
 static UNUSED_OK const struct rpc_method bare_unary = {.name = "test.v1.T/Unary",
+                                                       .hash = 0x7c09eea2,
                                                        .request =
                                                            &fly__v1__echo_message__descriptor,
                                                        .reply = &fly__v1__echo_message__descriptor};
 static UNUSED_OK const struct rpc_method bare_watch = {.name = "test.v1.T/Watch",
+                                                       .hash = 0x4629e48a,
                                                        .request =
                                                            &fly__v1__echo_message__descriptor,
                                                        .reply = &fly__v1__echo_message__descriptor,
                                                        .flags = RPC_STREAM};
 static UNUSED_OK const struct rpc_method bare_collect = {
     .name = "test.v1.T/Collect",
+    .hash = 0x3de76c47,
     .request = &fly__v1__echo_message__descriptor,
     .reply = &fly__v1__echo_message__descriptor,
     .flags = RPC_CLIENT_STREAM};
 static UNUSED_OK const struct rpc_method bare_chat = {.name = "test.v1.T/Chat",
+                                                      .hash = 0x28df72d5,
                                                       .request = &fly__v1__echo_message__descriptor,
                                                       .reply = &fly__v1__echo_message__descriptor,
                                                       .flags = RPC_STREAM | RPC_CLIENT_STREAM};

@@ -7,6 +7,8 @@
 
 #include "tests/unit/rpc_fixture.h"
 
+#include "fly/v1/edge.rpc.h"
+#include "fly/v1/health.rpc.h"
 #include "proto/rpc/client.h"
 #include "proto/rpc/metrics.h"
 #include "proto/wire/metadata.h"

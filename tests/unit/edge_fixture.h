@@ -18,6 +18,7 @@
 
 #include "client/lib/launching.h"
 #include "client/lib/watching.h"
+#include "fly/v1/edge.rpc.h"
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
 #include "proto/rpc/server.h"

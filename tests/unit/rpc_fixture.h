@@ -29,10 +29,12 @@
 
 #include "fly/v1/edge.pb-c.h"
 #include "fly/v1/health.pb-c.h"
+#include "fly/v1/health.rpc.h"
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
 #include "proto/base/rng.h"
 #include "proto/rpc/channel.h"
+#include "proto/rpc/methods.h"
 #include "proto/rpc/server.h"
 
 enum { PARKED_MAX = 2048, PATIENCE_MS = 30000 };

@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "fly/v1/admin.pb-c.h"
+#include "fly/v1/admin.rpc.h"
 #include "fly/v1/edge.pb-c.h"
+#include "fly/v1/edge.rpc.h"
 #include "proto/base/check.h"
 #include "proto/rpc/server.h"
 

@@ -82,6 +82,7 @@ static void test_sizes_that_cannot_be(void **state)
         {"a ping with a body", {.type = FRAME_PING, .size = 1}, FRAME_BAD},
         {"an unknown type", {.type = FRAME_TYPE_COUNT}, FRAME_BAD},
         {"meta larger than all", {.type = FRAME_END, .size = 4, .meta_size = 5}, FRAME_BAD},
+        {"a large HELLO", {.type = FRAME_HELLO, .size = FRAME_HELLO_MAX + 1}, FRAME_BAD},
         {"credit for a connection", {.type = FRAME_WINDOW, .arg = 1}, FRAME_READY},
         {"credit of nothing", {.type = FRAME_WINDOW, .call_id = 1}, FRAME_BAD},
         {"no more messages", {.type = FRAME_DONE, .call_id = 1}, FRAME_READY},
@@ -120,7 +121,7 @@ static void test_sizes_that_cannot_be(void **state)
         struct frame frame;
         size_t used = 0;
         frame_header_encode(&rows[i].header, data);
-        if (frame_next(data, sizeof data, FRAME_SIZE_MIN, &frame, &used) != rows[i].step) {
+        if (frame_next(data, sizeof data, FRAME_SIZE_MAX, &frame, &used) != rows[i].step) {
             fail_msg("%s", rows[i].what);
         }
     }

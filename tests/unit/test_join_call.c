@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 
 #include "fly/v1/health.pb-c.h"
+#include "fly/v1/health.rpc.h"
+#include "fly/v1/join.rpc.h"
 #include "proto/rpc/channel.h"
 #include "proto/rpc/method.h"
 #include "proto/rpc/server.h"

@@ -16,6 +16,7 @@
 #include "node/peer.h"
 #include "proto/base/check.h"
 #include "proto/base/id.h"
+#include "proto/rpc/methods.h"
 
 enum { NOW_MS = 1000000, LATER_MS = NOW_MS + 1, SUBJECTS = 300 };
 

@@ -1,4 +1,7 @@
 /* rpc: calls over real nng connections, and how each of them ends, exactly once. */
+#include "fly/v1/edge.rpc.h"
+#include "fly/v1/health.rpc.h"
+#include "proto/rpc/methods.h"
 #include "tests/unit/rpc_fixture.h"
 
 static const char *const LOOPBACK = "tcp://127.0.0.1:0";

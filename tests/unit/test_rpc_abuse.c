@@ -1,6 +1,8 @@
 /* rpc against peers that are no clients of ours, that do not read, or that come and go. */
 #include <stdatomic.h>
 
+#include "fly/v1/edge.rpc.h"
+#include "fly/v1/health.rpc.h"
 #include "tests/unit/rpc_fixture.h"
 
 static const char *const LOOPBACK = "tcp://127.0.0.1:0";

@@ -1,4 +1,6 @@
 /* rpc client: connections that come and go, and what calls make of that. */
+#include "fly/v1/edge.rpc.h"
+#include "fly/v1/health.rpc.h"
 #include "tests/unit/client_fixture.h"
 
 static const struct rpc_call_options patient = {.wait_for_ready = true};

@@ -1,5 +1,6 @@
 /* rpc client: many threads, servers that drain, die and come back. Each call ends once, and is
  * executed as often as its ending says. */
+#include "fly/v1/edge.rpc.h"
 #include "tests/unit/client_fixture.h"
 
 enum { THREADS = 4, CALLS = 300, IDS = THREADS * CALLS, REPLICAS = 2 };

@@ -1,5 +1,7 @@
 /* rpc: many threads that wait for calls of one connection: each is woken, by the reader, the timer,
  * or the end of the connection. A wake that is lost would hang here. */
+#include "fly/v1/edge.rpc.h"
+#include "fly/v1/health.rpc.h"
 #include "tests/unit/rpc_fixture.h"
 
 enum { THREADS = 300 /* more than there are places to wait at */, CALLS = 40 };

@@ -1,6 +1,7 @@
 /* health: Check and Watch over real connections, against grpc.health.v1's rules. */
 #include <pthread.h>
 
+#include "fly/v1/health.rpc.h"
 #include "proto/base/rng.h"
 #include "tests/unit/builtin_fixture.h"
 

@@ -250,6 +250,7 @@ static void test_rapid_cancels(void **state)
     bare_say(&c, FRAME_PING, 0, 1);
     bare_expect(&c, FRAME_PONG, 0, 1); /* and no other END */
     assert_int_equal(cancelled, CALLS_MAX);
+    fixture_wait_parked(&b.f, CALLS_MAX); /* its lock, too */
     assert_int_equal(b.f.parked_count, CALLS_MAX);
     assert_int_equal(rpc_server_counters(b.f.server).excess, PAIRS - CALLS_MAX);
     assert_int_equal(rpc_server_counters(b.f.server).calls_active, CALLS_MAX);

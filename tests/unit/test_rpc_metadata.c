@@ -1,5 +1,6 @@
 /* rpc: what travels beside a call's messages: metadata both ways, deadlines and traces that are
  * inherited. The server is played by hand. */
+#include "fly/v1/edge.rpc.h"
 #include "proto/wire/metadata.h"
 #include "tests/unit/bare_server.h"
 

@@ -1,6 +1,9 @@
 /* rpc: channels that open, end and go without anybody waiting; each tells each thing once. */
 #include <fcntl.h>
 
+#include "fly/v1/edge.rpc.h"
+#include "fly/v1/health.rpc.h"
+#include "proto/rpc/methods.h"
 #include "tests/unit/rpc_fixture.h"
 
 static const char *const LOOPBACK = "tcp://127.0.0.1:0";

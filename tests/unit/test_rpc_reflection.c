@@ -1,5 +1,6 @@
 /* reflection and metrics as services: what a server tells of itself, asked over a connection. */
 #include "fly/v1/edge.rpc.h"
+#include "fly/v1/health.rpc.h"
 #include "fly/v1/metrics.rpc.h"
 #include "fly/v1/options.pb-c.h"
 #include "fly/v1/reflection.rpc.h"
@@ -244,7 +245,7 @@ static void test_metrics_cut(void **state)
     world_open(&w, 1);
     memset(name, 'm', sizeof name);
     for (int i = 0; i < RPC_METRICS_METHODS_MAX - 56; i++) {
-        struct rpc_method method = {.name = name};
+        struct rpc_method method = {.name = name, .hash = rpc_method_hash(name)};
 
         (void)snprintf(name + 400, sizeof name - 400, "%d", i);
         assert_non_null(rpc_metrics_of(rpc_server_metrics(w.server), &method));

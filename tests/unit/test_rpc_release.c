@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "fly/v1/edge.pb-c.h"
+#include "fly/v1/edge.rpc.h"
 #include "proto/base/check.h"
 #include "proto/base/rng.h"
 #include "proto/rpc/channel.h"

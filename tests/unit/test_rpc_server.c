@@ -1,6 +1,8 @@
 /* The server's dispatch: services beside on_call, workers, what is never executed, metrics. */
 #include <stdatomic.h>
 
+#include "fly/v1/edge.rpc.h"
+#include "fly/v1/health.rpc.h"
 #include "tests/unit/rpc_bare.h"
 
 static const struct fly_bytes empty;

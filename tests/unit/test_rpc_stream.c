@@ -1,4 +1,5 @@
 /* rpc streams: bounded by their reader's window, resumed by it, ended exactly once. */
+#include "fly/v1/edge.rpc.h"
 #include "tests/unit/rpc_fixture.h"
 
 static const char *const LOOPBACK = "tcp://127.0.0.1:0";

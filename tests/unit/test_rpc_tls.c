@@ -2,6 +2,8 @@
  */
 #include <openssl/ssl.h>
 
+#include "fly/v1/edge.rpc.h"
+#include "fly/v1/health.rpc.h"
 #include "tests/unit/rpc_fixture.h"
 
 static const char *const SECURE = "tls+tcp://127.0.0.1:0";
