@@ -245,9 +245,8 @@ static void test_metrics_cut(void **state)
     world_open(&w, 1);
     memset(name, 'm', sizeof name);
     for (int i = 0; i < RPC_METRICS_METHODS_MAX - 56; i++) {
-        struct rpc_method method = {.name = name, .hash = rpc_method_hash(name)};
-
         (void)snprintf(name + 400, sizeof name - 400, "%d", i);
+        struct rpc_method method = {.name = name, .hash = rpc_method_hash(name)};
         assert_non_null(rpc_metrics_of(rpc_server_metrics(w.server), &method));
     }
     assert_int_equal(rpc_channel_call(w.channel, &rpc_metrics_read, &request.base, NULL, &reply),
