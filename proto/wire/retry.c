@@ -34,26 +34,6 @@ bool retry_throttle_allows(const struct retry_throttle *throttle)
 
 /* ---- pushback ---- */
 
-/* A signed 32-bit number in its shortest decimal form. */
-static bool parse_pushback(struct fly_bytes text, int64_t *out)
-{
-    size_t first = text.size > 0 && text.data[0] == '-' ? 1 : 0;
-    size_t digits = text.size - first;
-    int64_t number = 0;
-
-    if (digits == 0 || digits > 10 || (text.data[first] == '0' && text.size > 1)) {
-        return false;
-    }
-    for (size_t i = first; i < text.size; i++) {
-        if (text.data[i] < '0' || text.data[i] > '9') {
-            return false;
-        }
-        number = number * 10 + (text.data[i] - '0');
-    }
-    *out = first > 0 ? -number : number;
-    return *out >= INT32_MIN && *out <= INT32_MAX;
-}
-
 bool retry_pushback(struct fly_bytes trailer, int64_t *pushback_ms)
 {
     struct fly_bytes text;
@@ -61,8 +41,11 @@ bool retry_pushback(struct fly_bytes trailer, int64_t *pushback_ms)
     if (!metadata_find(trailer, METADATA_PUSHBACK, &text)) {
         return false;
     }
-    if (!parse_pushback(text, pushback_ms) || *pushback_ms < 0) {
-        *pushback_ms = -1;
+    /* no sign, and no zeros in front of other digits */
+    bool plain = text.size > 0 && text.data[0] != '-' && (text.data[0] != '0' || text.size == 1);
+    if (!plain || !metadata_find_number(trailer, METADATA_PUSHBACK, pushback_ms) ||
+        *pushback_ms > INT32_MAX) {
+        *pushback_ms = -1; /* all else says "never" */
     }
     return true;
 }
