@@ -165,17 +165,27 @@ static UNUSED_OK void fixture_start(struct fixture *f, const char *url,
     }
 }
 
-static UNUSED_OK struct rpc_call *fixture_take(struct fixture *f)
+/* The oldest parked call; NULL where none is and `wait` is false. */
+static struct rpc_call *fixture_unpark(struct fixture *f, bool wait)
 {
+    struct rpc_call *call = NULL;
+
     (void)pthread_mutex_lock(&f->lock);
-    while (f->parked_count == 0) {
+    while (f->parked_count == 0 && wait) {
         (void)pthread_cond_wait(&f->changed, &f->lock);
     }
-    struct rpc_call *call = f->parked[0];
-    f->parked_count--;
-    memmove(f->parked, f->parked + 1, f->parked_count * sizeof f->parked[0]);
+    if (f->parked_count > 0) {
+        call = f->parked[0];
+        f->parked_count--;
+        memmove(f->parked, f->parked + 1, f->parked_count * sizeof f->parked[0]);
+    }
     (void)pthread_mutex_unlock(&f->lock);
     return call;
+}
+
+static UNUSED_OK struct rpc_call *fixture_take(struct fixture *f)
+{
+    return fixture_unpark(f, true);
 }
 
 static UNUSED_OK void fixture_wait(struct fixture *f, const unsigned *counter, unsigned value)
@@ -197,22 +207,24 @@ static UNUSED_OK void fixture_wait_parked(struct fixture *f, size_t count)
     (void)pthread_mutex_unlock(&f->lock);
 }
 
-/* Waits for something that has no callback to announce it. */
+/* Waits for something that has no callback to announce it. What it saw true may be over by now. */
 #define WAIT_UNTIL(condition)                                                                      \
     do {                                                                                           \
         int64_t deadline_ms_ = fly_clock_boot_ms() + PATIENCE_MS;                                  \
-        while (!(condition) && fly_clock_boot_ms() < deadline_ms_) {                               \
+        bool came_ = (condition);                                                                  \
+        while (!came_ && fly_clock_boot_ms() < deadline_ms_) {                                     \
             (void)sched_yield();                                                                   \
+            came_ = (condition);                                                                   \
         }                                                                                          \
-        assert_true(condition);                                                                    \
+        _assert_true(came_ ? 1 : 0, #condition, __FILE__, __LINE__);                               \
     } while (0)
 
 static UNUSED_OK void fixture_stop(struct fixture *f)
 {
     rpc_server_close(f->server);
     WAIT_UNTIL(rpc_server_counters(f->server).connections == 0); /* none parks another call */
-    while (f->parked_count > 0) {
-        rpc_call_fail(fixture_take(f), FLY_UNAVAILABLE, "test over", (struct fly_bytes){0});
+    for (struct rpc_call *call; (call = fixture_unpark(f, false)) != NULL;) {
+        rpc_call_fail(call, FLY_UNAVAILABLE, "test over", (struct fly_bytes){0});
     }
     WAIT_UNTIL(rpc_server_idle(f->server));
     assert_int_equal(rpc_server_counters(f->server).calls_active, 0);

@@ -171,7 +171,10 @@ static void test_stalled_streams(void **state)
     fixture_wait_parked(&b.f, STALLED);
     bare_ask(&c, frame_call_id(STALLED, 1), &b.methods[COLLECT], 0);
     fixture_wait_parked(&b.f, STALLED + 1);
-    struct rpc_call *call = b.f.parked[--b.f.parked_count];
+    struct rpc_call *call = NULL;
+    (void)pthread_mutex_lock(&b.f.lock);
+    call = b.f.parked[--b.f.parked_count]; /* the newest */
+    (void)pthread_mutex_unlock(&b.f.lock);
     for (unsigned i = 0; i < COUNT_OF; i++) {
         struct rpc_reply message;
         while (credit <= 0 || own <= 0) {

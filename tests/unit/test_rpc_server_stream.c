@@ -227,8 +227,8 @@ static void test_violations(void **state)
         print_message("%s\n", rows[i].what);
         bare_hung_up(&c);
         WAIT_UNTIL(rpc_server_counters(b.f.server).violations == i + 1);
-        while (b.f.parked_count > 0) {
-            rpc_call_fail(fixture_take(&b.f), FLY_ABORTED, "over", empty);
+        for (struct rpc_call *call; (call = fixture_unpark(&b.f, false)) != NULL;) {
+            rpc_call_fail(call, FLY_ABORTED, "over", empty);
         }
     }
     bench_stop(&b);
