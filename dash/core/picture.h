@@ -28,8 +28,8 @@ enum {
     PICTURE_REGIONS_MAX = 255,
     PICTURE_SLICES_MAX = 1024,
     PICTURE_STALE_MS = 3000, /* a slice that was not heard for so long is shown as stale */
-    PICTURE_NONE = UINT32_MAX,
 };
+#define PICTURE_NONE UINT32_MAX
 
 /* A machine in one byte. 0: no such machine (a hole). */
 enum {
