@@ -90,7 +90,7 @@ void node_put_machines(struct node *n, const struct slice_state *s)
 {
     const struct slice_totals *sum = slice_totals(s);
 
-    catalog_snapshot_begin(n->catalog, sum->tag);
+    streams_snapshot_begin(n->streams, sum->tag);
     for (uint32_t slot = 0; slot < slice_machine_slots(s); slot++) {
         const struct slice_machine *m = slice_machine_at(s, slot);
         struct catalog_machine to = {.cores = m->cores,
@@ -100,11 +100,11 @@ void node_put_machines(struct node *n, const struct slice_state *s)
                                      .cordoned = m->cordoned};
         (void)fly_copy_string(to.name, sizeof to.name, m->name);
         (void)fly_copy_string(to.region, sizeof to.region, m->region);
-        if (m->name[0] != '\0' && catalog_snapshot_put(n->catalog, sum->tag, &to) != FLY_OK) {
+        if (m->name[0] != '\0' && streams_snapshot_put(n->streams, sum->tag, &to) != FLY_OK) {
             fly_log_warn("catalog.full", F_STR("machine", m->name));
         }
     }
-    catalog_snapshot_end(n->catalog, sum->tag, sum->seq);
+    streams_snapshot_end(n->streams, sum->tag, sum->incarnation, sum->seq);
 }
 
 void node_make_front(struct node *n)
