@@ -104,6 +104,7 @@ int command_fail_vm(struct command *command, const char *vm, struct failure *fai
 typedef int command_main(int argc, char **argv);
 
 command_main command_regions;
+command_main command_machines;
 command_main command_launch;
 command_main command_list;
 command_main command_status;

@@ -15,6 +15,7 @@ const char *argp_program_version = "flyrpc " FLY_VERSION;
 
 static const struct command_entry commands[] = {
     {"regions", command_regions, "Regions with their machines and what is free"},
+    {"machines", command_machines, "Machines with what is free on each"},
     {"launch", command_launch, "Launch a VM, durably and once"},
     {"list", command_list, "VMs"},
     {"status", command_status, "One VM"},
