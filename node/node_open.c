@@ -107,24 +107,29 @@ void node_put_machines(struct node *n, const struct slice_state *s)
     streams_snapshot_end(n->streams, sum->tag, sum->incarnation, sum->seq);
 }
 
+void node_gate_config(const struct node *n, struct gate_config *out)
+{
+    *out = (struct gate_config){
+        .issuer_count = 1, .verify_per_s = VERIFY_PER_S, .verify_burst = VERIFY_BURST};
+    _Static_assert(sizeof out->cluster == sizeof n->identity.record.id, "one form of id");
+    memcpy(out->cluster, n->identity.record.id, sizeof out->cluster);
+    out->issuers[0] = n->identity.record.issuer;
+    randombytes_buf(out->hash_key, sizeof out->hash_key);
+}
+
 void node_make_front(struct node *n)
 {
-    struct front_config config = {
-        .identity = &n->identity,
-        .node_name = n->name,
-        .roles = n->roles,
-        .tag = n->tag,
-        .root_tag = n->identity.record.root_tag,
-        .catalog = n->catalog,
-        .directory = &n->directory,
-        .streams = n->streams,
-        .links = n->links,
-        .seen = n->seen,
-        .gate = {.issuer_count = 1, .verify_per_s = VERIFY_PER_S, .verify_burst = VERIFY_BURST}};
+    struct front_config config = {.identity = &n->identity,
+                                  .node_name = n->name,
+                                  .roles = n->roles,
+                                  .tag = n->tag,
+                                  .root_tag = n->identity.record.root_tag,
+                                  .catalog = n->catalog,
+                                  .directory = &n->directory,
+                                  .streams = n->streams,
+                                  .links = n->links,
+                                  .seen = n->seen};
 
-    _Static_assert(sizeof config.gate.cluster == sizeof n->identity.record.id, "one form of id");
-    memcpy(config.gate.cluster, n->identity.record.id, sizeof config.gate.cluster);
-    config.gate.issuers[0] = n->identity.record.issuer;
-    randombytes_buf(config.gate.hash_key, sizeof config.gate.hash_key);
+    node_gate_config(n, &config.gate);
     n->front = front_create(&config);
 }

@@ -161,7 +161,7 @@ static void test_http(void **state)
         {"off", "http=off", NULL, false, false},
         {"off for who is no dash", "roles=peer http=off", NULL, false, false},
         {"elsewhere", "rpc=10.0.0.5 http=127.0.0.1:80", "127.0.0.1:80", false, true},
-        {"the default port", "rpc=10.0.0.5:1 http=[::1]", "[::1]:7403", false, true},
+        {"the default port", "rpc=10.0.0.5:9 http=[::1]", "[::1]:7403", false, true},
         {"https on loopback", "http=https://127.0.0.1:443", "127.0.0.1:443", true, true},
         {"a certificate of its own", "http=127.0.0.1 http-cert=/c http-key=/k", "127.0.0.1:7403",
          true, true},
