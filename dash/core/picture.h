@@ -28,13 +28,13 @@ enum {
     PICTURE_REGIONS_MAX = 255,
     PICTURE_SLICES_MAX = 1024,
     PICTURE_STALE_MS = 3000, /* a slice that was not heard for so long is shown as stale */
-    PICTURE_NONE = UINT32_MAX,
 };
+#define PICTURE_NONE UINT32_MAX
 
 /* A machine in one byte. 0: no such machine (a hole). */
 enum {
     PICTURE_CELL_LEVEL = 0x1f,    /* 0..31: of the scarcer of cores and memory, how much is taken;
-                                     0 nothing at all, 31 nothing is left, 1..30 in between:
+                                     0 nothing at all, 31 nothing is left, 1..29 in between:
                                      1 + floor(29 * taken / total) */
     PICTURE_CELL_CORDONED = 0x20, /* takes no new VMs */
     PICTURE_CELL_MACHINE = 0x80,  /* always, unless it is a hole */

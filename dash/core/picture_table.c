@@ -130,7 +130,7 @@ static uint8_t level_of(uint64_t total, uint64_t free)
     }
     uint64_t taken = total - free;
     if (taken > UINT64_MAX / 29) { /* nothing real: only the product must not overflow */
-        taken >>= 5;
+        taken = (taken >> 5) - 1;
         total >>= 5;
     }
     return (uint8_t)(1 + 29 * taken / total);
