@@ -80,6 +80,7 @@ struct front *front_create(const struct front_config *config)
     gate_init(&f->gate, &config->gate);
     randombytes_buf(&seed, sizeof seed);
     fly_rng_seed(&f->rng, seed);
+    f->machines_nonce = fly_rng_next(&f->rng);
     f->router = router_create(&router);
     f->launches = calloc(FRONT_LAUNCHES_MAX, sizeof *f->launches);
     FLY_CHECK(f->launches != NULL);
@@ -574,6 +575,8 @@ static bool edge_call(struct front *f, struct rpc_call *call, struct owner_now n
         front_regions(f, call);
     } else if (method == &rpc_edge_list) {
         front_list(f, call, now);
+    } else if (method == &rpc_edge_machines) {
+        front_list_machines(f, call);
     } else if (method == &rpc_edge_status) {
         front_status(f, call, now);
     } else if (method == &rpc_edge_watch) {

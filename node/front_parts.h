@@ -123,6 +123,7 @@ struct front {
     uint32_t query_count;
     uint64_t query_next_id;
     struct sweep sweep;
+    uint64_t machines_nonce; /* of this run: places in its pages of machines are its own */
     int64_t refusal_log_ms; /* no line about a refused node before */
     uint64_t refusals_unlogged;
     bool open; /* the cluster is known here: users are served */
@@ -173,6 +174,8 @@ void front_launch_not_sent(struct front *f, uint64_t ticket, struct owner_now no
 void front_launch_lost(struct front *f, uint64_t ticket, struct owner_now now);
 
 void front_regions(struct front *f, struct rpc_call *call);
+/* front_machines.c: a page of the catalog's machines. */
+void front_list_machines(struct front *f, struct rpc_call *call);
 
 /* front_query.c: lists and look-ups that may need every slice's owner. */
 void front_list(struct front *f, struct rpc_call *call, struct owner_now now);

@@ -150,6 +150,21 @@ json_t *shape_region(const Fly__V1__Region *region)
     return object;
 }
 
+json_t *shape_machine(const Fly__V1__Machine *machine)
+{
+    json_t *object = json_object();
+
+    put(&object, "name", shape_text(machine->name));
+    put(&object, "region", shape_text(machine->region));
+    put(&object, "slice", shape_text(machine->slice));
+    put(&object, "cores", number(machine->cores));
+    put(&object, "cores_free", number(machine->cores_free));
+    put(&object, "memory_bytes", number(machine->memory_bytes));
+    put(&object, "memory_free_bytes", number(machine->memory_free_bytes));
+    put(&object, "cordoned", json_boolean(machine->cordoned));
+    return object;
+}
+
 static json_t *texts(char *const *items, size_t count)
 {
     json_t *array = json_array();
@@ -193,6 +208,8 @@ json_t *shape_member(const Fly__V1__Member *member)
     put(&object, "gossip", text_or_null(member->gossip));
     put(&object, "rpc", text_or_null(member->rpc));
     put(&object, "pub", text_or_null(member->pub));
+    put(&object, "http", text_or_null(member->http));
+    put(&object, "rtt_us", member->rtt_us != 0 ? number(member->rtt_us) : json_null());
     put(&object, "slices", slices_of(member));
     put(&object, "generation", number(member->generation));
     put(&object, "version", number(member->version));

@@ -1,6 +1,6 @@
 /*
- * shape - the JSON and the words of regions, VMs, events, members, slices and errors: a contract
- * with programs.
+ * shape - the JSON and the words of regions, machines, VMs, events, members, slices and errors: a
+ * contract with programs.
  *
  * Strings are cleaned (text.h) on the way. Every json_t is the caller's; NULL: no memory.
  */
@@ -12,9 +12,11 @@
 
 #include "client/lib/session.h"
 #include "fly/v1/admin.pb-c.h"
+#include "fly/v1/edge.pb-c.h"
 
 json_t *shape_text(const char *text);
 json_t *shape_region(const Fly__V1__Region *region);
+json_t *shape_machine(const Fly__V1__Machine *machine);
 json_t *shape_vm(const Fly__V1__Vm *vm);
 /* cursor: where to resume after this event; NULL: not known, left out. */
 json_t *shape_event(const Fly__V1__Event *event, const char *cursor);
