@@ -5,6 +5,7 @@
 
 #include "fly/v1/edge.rpc.h"
 #include "proto/base/check.h"
+#include "proto/base/clock.h"
 
 enum { SLICE_OF_TIME_MS = 200 }; /* so often an interrupt is looked for */
 
@@ -83,6 +84,11 @@ static enum fly_status open_stream(struct watching *watching)
     (void)cursors_format(&watching->places, since);
     request.since = since;
     request.region = (char *)(uintptr_t)watching->region;
+    request.types = (Fly__V1__EventType *)(uintptr_t)watching->types;
+    request.n_types = watching->type_count;
+    request.policy = watching->latest ? FLY__V1__WATCH_POLICY__WATCH_LATEST_PER_OBJECT
+                                      : FLY__V1__WATCH_POLICY__WATCH_EVERY_EVENT;
+    request.pace_ms = watching->pace_ms;
     status = rpc_stream_open(&watching->stream, watching->session->channel, &rpc_edge_watch,
                              &request.base, &options, &error);
     if (status != FLY_OK) {
@@ -96,6 +102,30 @@ static enum fly_status open_stream(struct watching *watching)
     return FLY_OK;
 }
 
+/* When to connect again: pauses grow, with jitter. */
+static void note_pause(struct watching *watching)
+{
+    int64_t half_ms = watching->pause_ms / 2;
+    int64_t jitter_ms = (int64_t)fly_rng_below(&watching->session->rng, (uint64_t)half_ms + 1);
+
+    watching->resume_ms = fly_clock_boot_ms() + half_ms + jitter_ms;
+    watching->pause_ms = watching->pause_ms * 2 < WATCHING_PAUSE_MAX_MS ? watching->pause_ms * 2
+                                                                        : WATCHING_PAUSE_MAX_MS;
+}
+
+/* Waits until then, but no longer than tick_ms: false, it is not over. */
+static bool rested(struct watching *watching)
+{
+    int64_t left_ms = watching->resume_ms - fly_clock_boot_ms();
+    bool over = watching->tick_ms == 0 || left_ms <= watching->tick_ms;
+
+    left_ms = over ? left_ms : watching->tick_ms;
+    if (left_ms > 0) {
+        (void)session_pause(left_ms);
+    }
+    return over || session_interrupted();
+}
+
 static enum watching_step lost(struct watching *watching)
 {
     rpc_stream_close(watching->stream);
@@ -103,6 +133,7 @@ static enum watching_step lost(struct watching *watching)
     session_move_on(watching->session, &watching->failure);
     watching->lost = true;
     watching->losses++;
+    note_pause(watching);
     return for_good(watching) ? WATCHING_END : WATCHING_LOST;
 }
 
@@ -118,20 +149,26 @@ static void failure_of_end(struct watching *watching)
     }
 }
 
+/* Nothing came: a message that says nothing. */
+static enum watching_step tick(struct watching *watching)
+{
+    static const Fly__V1__WatchReply empty = FLY__V1__WATCH_REPLY__INIT;
+
+    rpc_reply_fini(&watching->reply);
+    watching->message = &empty;
+    return WATCHING_MESSAGE;
+}
+
 enum watching_step watching_next(struct watching *watching)
 {
+    int64_t begun_ms = fly_clock_boot_ms();
+
     rpc_reply_fini(&watching->reply);
     watching->message = NULL;
     if (watching->stream == NULL) {
         bool again = watching->lost;
-        if (again) {
-            int64_t pause_ms = watching->pause_ms / 2 +
-                               (int64_t)fly_rng_below(&watching->session->rng,
-                                                      (uint64_t)watching->pause_ms / 2 + 1);
-            watching->pause_ms = watching->pause_ms * 2 < WATCHING_PAUSE_MAX_MS
-                                     ? watching->pause_ms * 2
-                                     : WATCHING_PAUSE_MAX_MS;
-            (void)session_pause(pause_ms);
+        if (again && !rested(watching)) {
+            return tick(watching);
         }
         failure_fini(&watching->failure);
         if (session_interrupted()) {
@@ -147,7 +184,11 @@ enum watching_step watching_next(struct watching *watching)
         }
     }
     for (;;) {
-        enum rpc_next next = rpc_stream_next(watching->stream, SLICE_OF_TIME_MS, &watching->reply);
+        int64_t left_ms = watching->tick_ms == 0
+                              ? SLICE_OF_TIME_MS
+                              : begun_ms + watching->tick_ms - fly_clock_boot_ms();
+        left_ms = left_ms < 0 ? 0 : left_ms < SLICE_OF_TIME_MS ? left_ms : SLICE_OF_TIME_MS;
+        enum rpc_next next = rpc_stream_next(watching->stream, left_ms, &watching->reply);
         if (session_interrupted()) {
             return WATCHING_END;
         }
@@ -160,6 +201,9 @@ enum watching_step watching_next(struct watching *watching)
             watching->pause_ms = WATCHING_PAUSE_MS;
             return WATCHING_MESSAGE;
         }
+        if (watching->tick_ms != 0 && fly_clock_boot_ms() >= begun_ms + watching->tick_ms) {
+            return tick(watching);
+        }
         rpc_reply_fini(&watching->reply);
     }
 }
@@ -170,6 +214,11 @@ static uint32_t slice_of(const char *text)
     return strlen(text) == 6 && strspn(text, "0123456789abcdef") == 6
                ? (uint32_t)strtoul(text, NULL, 16)
                : 0;
+}
+
+static bool takes_all(const struct watching *watching)
+{
+    return watching->region[0] == '\0' && watching->type_count == 0 && !watching->latest;
 }
 
 bool watching_take(struct watching *watching, const Fly__V1__Event *event)
@@ -187,7 +236,7 @@ bool watching_take(struct watching *watching, const Fly__V1__Event *event)
             return false;
         }
         /* with a filter, what is not asked for has numbers too */
-        watching->skipped += watching->region[0] == '\0' ? next.seq - known->seq - 1 : 0;
+        watching->skipped += takes_all(watching) ? next.seq - known->seq - 1 : 0;
     }
     (void)cursors_put(&watching->places, next);
     return true;

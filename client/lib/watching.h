@@ -19,7 +19,7 @@
 enum { WATCHING_PAUSE_MS = 100, WATCHING_PAUSE_MAX_MS = 5000 };
 
 enum watching_step {
-    WATCHING_MESSAGE = 1, /* `message` is a batch */
+    WATCHING_MESSAGE = 1, /* `message` is a batch; empty: nothing came in tick_ms */
     WATCHING_LOST,        /* `failure` says why; the next call pauses and connects again */
     WATCHING_BACK,        /* connected again, resuming from `cursor` */
     WATCHING_END,         /* for good: `failure`, or interrupted */
@@ -28,15 +28,24 @@ enum watching_step {
 struct watching {
     struct session *session;
     const char *region;
-    int64_t timeout_ms;    /* to connect */
+    int64_t timeout_ms; /* to connect */
+    /* These may be set between init and the first next: */
+    const Fly__V1__EventType *types; /* only these; borrowed */
+    size_t type_count;               /* 0: all */
+    bool latest;                     /* WATCH_LATEST_PER_OBJECT, at most once in */
+    uint32_t pace_ms;
+    int64_t tick_ms; /* next comes back after so long at the latest; 0: when there is something */
+
     struct cursors places; /* resume here: all before was shown */
     uint64_t twice;        /* events that came again, and were left out */
-    uint64_t skipped;      /* numbers between two events of a slice that never came */
+    uint64_t skipped;      /* numbers between two events of a slice that never came, of those who
+                              asked for all */
     struct rpc_stream *stream;
     struct rpc_reply reply; /* owns `message` */
     const Fly__V1__WatchReply *message;
     struct failure failure;
     int64_t pause_ms;
+    int64_t resume_ms; /* boot clock: lost, it connects again then */
     bool was_connected;
     bool lost;
     unsigned losses; /* in a row, 0 while connected */
