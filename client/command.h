@@ -112,6 +112,7 @@ command_main command_destroy;
 command_main command_cancel;
 command_main command_watch;
 command_main command_members;
+command_main command_dash;
 command_main command_slice;
 command_main command_join_token;
 command_main command_token;

@@ -23,6 +23,7 @@ static const struct command_entry commands[] = {
     {"cancel", command_cancel, "Settle a launch whose outcome is not known"},
     {"watch", command_watch, "Every change, as it happens, once"},
     {"members", command_members, "The nodes of the cluster"},
+    {"dash", command_dash, "Where the dashboard is"},
     {"slice", command_slice, "Slices: list them; forget one that is lost"},
     {"join-token", command_join_token, "Let new nodes in: create, list or revoke join tokens"},
     {"token", command_token, "Create or inspect access tokens"},

@@ -237,6 +237,8 @@ json_t *shape_member(const Fly__V1__Member *member)
     put(&object, "gossip", text_or_null(member->gossip));
     put(&object, "rpc", text_or_null(member->rpc));
     put(&object, "pub", text_or_null(member->pub));
+    put(&object, "http", text_or_null(member->http));
+    put(&object, "rtt_us", member->rtt_us != 0 ? number(member->rtt_us) : json_null());
     put(&object, "slices", slices_of(member));
     put(&object, "generation", number(member->generation));
     put(&object, "version", number(member->version));

@@ -100,6 +100,13 @@ export interface Vm {
  * everything is shown hatched. signedout: 401. */
 export type LinkState = 'connecting' | 'live' | 'stale' | 'signedout'
 
+/** Cells that changed; may name one twice. */
+export interface Dirty {
+  readonly all: boolean
+  readonly count: number
+  readonly indices: Uint32Array
+}
+
 /**
  * Everything live, as columns; one per page (src/core/fleet.ts: `createFleet()`). Plain callbacks,
  * no framework: a view subscribes and copies what it shows into its own state, at most once a frame.
@@ -110,6 +117,8 @@ export interface Fleet {
   readonly regionOf: Uint8Array
   readonly count: number
   readonly machines: number
+  /** What changed since 'cells' subscribers were called before: right only while one is called. */
+  readonly dirty: Dirty
   readonly regions: readonly Region[]
   readonly members: readonly Member[]
   /** The latest changes, newest first, at most 200. */
@@ -119,13 +128,16 @@ export interface Fleet {
   readonly who: Who | null
   /** Of the dash: its node's name, its own region, cluster, version. */
   readonly node: { name: string; region: string; cluster: string; version: string }
-  /** Wall clock (ms) of the oldest change of the frame painted last minus its event time; for benches. */
+  /** How long ago (ms) the oldest change of the frame painted last had happened when the next animation
+   * frame began; for benches. */
   readonly latencyMs: number
   readonly frames: number
   readonly gaps: number
   readonly resyncs: number
+  /** Messages of the dash that could not be read, or did not fit the picture. */
+  readonly unreadable: number
   /** What may have changed since a subscriber was called last. */
-  subscribe(what: FleetPart[], changed: () => void): () => void
+  subscribe(what: readonly FleetPart[], changed: () => void): () => void
   /** Machines (at most 512) whose exact numbers are wanted by `viewer`, in place of its last ones. */
   look(viewer: string, indices: readonly number[]): void
   /** FNV-1a 32 over the cells of all machines by index; for tests. */
