@@ -196,7 +196,7 @@ static void set_pace(struct watch *w, int64_t now_ms)
     if (w->deadline_ms != 0 && left_ms < tick_ms) {
         tick_ms = left_ms > 0 ? left_ms : 1;
     }
-    w->watching.tick_ms = tick_ms;
+    w->watching.patience_ms = tick_ms;
     if (w->deadline_ms != 0 && left_ms < w->watching.timeout_ms) {
         w->watching.timeout_ms = left_ms > 0 ? left_ms : 1;
     }
@@ -254,8 +254,11 @@ static int watch_run(struct watch *w)
         enum watching_step step = watching_next(&w->watching);
         now_ms = fly_clock_boot_ms();
         switch (step) {
+        case WATCHING_NOTHING:
+            connection(w, !w->watching.lost, now_ms);
+            break;
         case WATCHING_MESSAGE:
-            connection(w, w->watching.stream != NULL, now_ms);
+            connection(w, true, now_ms);
             put_message(w, now_ms);
             break;
         case WATCHING_LOST:

@@ -86,8 +86,7 @@ static enum fly_status open_stream(struct watching *watching)
     request.region = (char *)(uintptr_t)watching->region;
     request.types = (Fly__V1__EventType *)(uintptr_t)watching->types;
     request.n_types = watching->type_count;
-    request.policy = watching->latest ? FLY__V1__WATCH_POLICY__WATCH_LATEST_PER_OBJECT
-                                      : FLY__V1__WATCH_POLICY__WATCH_EVERY_EVENT;
+    request.policy = watching->policy;
     request.pace_ms = watching->pace_ms;
     status = rpc_stream_open(&watching->stream, watching->session->channel, &rpc_edge_watch,
                              &request.base, &options, &error);
@@ -113,13 +112,13 @@ static void note_pause(struct watching *watching)
                                                                         : WATCHING_PAUSE_MAX_MS;
 }
 
-/* Waits until then, but no longer than tick_ms: false, it is not over. */
+/* Waits until then, but no longer than patience_ms: false, it is not over. */
 static bool rested(struct watching *watching)
 {
     int64_t left_ms = watching->resume_ms - fly_clock_boot_ms();
-    bool over = watching->tick_ms == 0 || left_ms <= watching->tick_ms;
+    bool over = watching->patience_ms == 0 || left_ms <= watching->patience_ms;
 
-    left_ms = over ? left_ms : watching->tick_ms;
+    left_ms = over ? left_ms : watching->patience_ms;
     if (left_ms > 0) {
         (void)session_pause(left_ms);
     }
@@ -149,16 +148,6 @@ static void failure_of_end(struct watching *watching)
     }
 }
 
-/* Nothing came: a message that says nothing. */
-static enum watching_step tick(struct watching *watching)
-{
-    static const Fly__V1__WatchReply empty = FLY__V1__WATCH_REPLY__INIT;
-
-    rpc_reply_fini(&watching->reply);
-    watching->message = &empty;
-    return WATCHING_MESSAGE;
-}
-
 enum watching_step watching_next(struct watching *watching)
 {
     int64_t begun_ms = fly_clock_boot_ms();
@@ -168,7 +157,7 @@ enum watching_step watching_next(struct watching *watching)
     if (watching->stream == NULL) {
         bool again = watching->lost;
         if (again && !rested(watching)) {
-            return tick(watching);
+            return WATCHING_NOTHING;
         }
         failure_fini(&watching->failure);
         if (session_interrupted()) {
@@ -184,9 +173,9 @@ enum watching_step watching_next(struct watching *watching)
         }
     }
     for (;;) {
-        int64_t left_ms = watching->tick_ms == 0
+        int64_t left_ms = watching->patience_ms == 0
                               ? SLICE_OF_TIME_MS
-                              : begun_ms + watching->tick_ms - fly_clock_boot_ms();
+                              : begun_ms + watching->patience_ms - fly_clock_boot_ms();
         left_ms = left_ms < 0 ? 0 : left_ms < SLICE_OF_TIME_MS ? left_ms : SLICE_OF_TIME_MS;
         enum rpc_next next = rpc_stream_next(watching->stream, left_ms, &watching->reply);
         if (session_interrupted()) {
@@ -201,8 +190,9 @@ enum watching_step watching_next(struct watching *watching)
             watching->pause_ms = WATCHING_PAUSE_MS;
             return WATCHING_MESSAGE;
         }
-        if (watching->tick_ms != 0 && fly_clock_boot_ms() >= begun_ms + watching->tick_ms) {
-            return tick(watching);
+        if (watching->patience_ms != 0 && fly_clock_boot_ms() >= begun_ms + watching->patience_ms) {
+            rpc_reply_fini(&watching->reply);
+            return WATCHING_NOTHING;
         }
         rpc_reply_fini(&watching->reply);
     }
@@ -218,7 +208,8 @@ static uint32_t slice_of(const char *text)
 
 static bool takes_all(const struct watching *watching)
 {
-    return watching->region[0] == '\0' && watching->type_count == 0 && !watching->latest;
+    return watching->region[0] == '\0' && watching->type_count == 0 &&
+           watching->policy == FLY__V1__WATCH_POLICY__WATCH_EVERY_EVENT;
 }
 
 bool watching_take(struct watching *watching, const Fly__V1__Event *event)

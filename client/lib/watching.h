@@ -19,22 +19,23 @@
 enum { WATCHING_PAUSE_MS = 100, WATCHING_PAUSE_MAX_MS = 5000 };
 
 enum watching_step {
-    WATCHING_MESSAGE = 1, /* `message` is a batch; empty: nothing came in tick_ms */
+    WATCHING_MESSAGE = 1, /* `message` is a batch */
     WATCHING_LOST,        /* `failure` says why; the next call pauses and connects again */
     WATCHING_BACK,        /* connected again, resuming from `cursor` */
     WATCHING_END,         /* for good: `failure`, or interrupted */
+    WATCHING_NOTHING,     /* nothing came for patience_ms; `lost` says whether it is connected */
 };
 
 struct watching {
     struct session *session;
     const char *region;
     int64_t timeout_ms; /* to connect */
-    /* These may be set between init and the first next: */
+    /* To be set after watching_init, if at all: */
     const Fly__V1__EventType *types; /* only these; borrowed */
     size_t type_count;               /* 0: all */
-    bool latest;                     /* WATCH_LATEST_PER_OBJECT, at most once in */
-    uint32_t pace_ms;
-    int64_t tick_ms; /* next comes back after so long at the latest; 0: when there is something */
+    Fly__V1__WatchPolicy policy;
+    uint32_t pace_ms;    /* of the policy LATEST */
+    int64_t patience_ms; /* watching_next comes back after so long; 0: when there is something */
 
     struct cursors places; /* resume here: all before was shown */
     uint64_t twice;        /* events that came again, and were left out */
