@@ -217,6 +217,8 @@ int command_watch(int argc, char **argv)
                                          : command_fail(&command, &watching.failure);
             going = false;
             break;
+        case WATCHING_NOTHING:
+            break;
         }
     }
     if (watching.twice + watching.skipped > 0) {

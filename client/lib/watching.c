@@ -5,6 +5,7 @@
 
 #include "fly/v1/edge.rpc.h"
 #include "proto/base/check.h"
+#include "proto/base/clock.h"
 
 enum { SLICE_OF_TIME_MS = 200 }; /* so often an interrupt is looked for */
 
@@ -83,6 +84,8 @@ static enum fly_status open_stream(struct watching *watching)
     (void)cursors_format(&watching->places, since);
     request.since = since;
     request.region = (char *)(uintptr_t)watching->region;
+    request.policy = watching->policy;
+    request.pace_ms = watching->pace_ms;
     status = rpc_stream_open(&watching->stream, watching->session->channel, &rpc_edge_watch,
                              &request.base, &options, &error);
     if (status != FLY_OK) {
@@ -146,8 +149,14 @@ enum watching_step watching_next(struct watching *watching)
             return WATCHING_BACK;
         }
     }
+    const int64_t until = fly_clock_boot_ms() + watching->patience_ms;
     for (;;) {
-        enum rpc_next next = rpc_stream_next(watching->stream, SLICE_OF_TIME_MS, &watching->reply);
+        int64_t wait_ms = SLICE_OF_TIME_MS;
+        if (watching->patience_ms > 0) {
+            int64_t left = until - fly_clock_boot_ms();
+            wait_ms = left < 0 ? 0 : left < wait_ms ? left : wait_ms;
+        }
+        enum rpc_next next = rpc_stream_next(watching->stream, wait_ms, &watching->reply);
         if (session_interrupted()) {
             return WATCHING_END;
         }
@@ -161,6 +170,9 @@ enum watching_step watching_next(struct watching *watching)
             return WATCHING_MESSAGE;
         }
         rpc_reply_fini(&watching->reply);
+        if (watching->patience_ms > 0 && fly_clock_boot_ms() >= until) {
+            return WATCHING_NOTHING;
+        }
     }
 }
 
@@ -186,8 +198,11 @@ bool watching_take(struct watching *watching, const Fly__V1__Event *event)
             watching->twice++;
             return false;
         }
-        /* with a filter, what is not asked for has numbers too */
-        watching->skipped += watching->region[0] == '\0' ? next.seq - known->seq - 1 : 0;
+        /* with a filter, what is not asked for has numbers too; so has what a policy leaves out */
+        watching->skipped += watching->region[0] == '\0' &&
+                                     watching->policy == FLY__V1__WATCH_POLICY__WATCH_EVERY_EVENT
+                                 ? next.seq - known->seq - 1
+                                 : 0;
     }
     (void)cursors_put(&watching->places, next);
     return true;

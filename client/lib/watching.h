@@ -23,12 +23,17 @@ enum watching_step {
     WATCHING_LOST,        /* `failure` says why; the next call pauses and connects again */
     WATCHING_BACK,        /* connected again, resuming from `cursor` */
     WATCHING_END,         /* for good: `failure`, or interrupted */
+    WATCHING_NOTHING,     /* connected, and nothing came for patience_ms */
 };
 
 struct watching {
     struct session *session;
     const char *region;
-    int64_t timeout_ms;    /* to connect */
+    int64_t timeout_ms; /* to connect */
+    /* To be set after watching_init, if at all. */
+    Fly__V1__WatchPolicy policy;
+    uint32_t pace_ms;      /* of the policy LATEST */
+    int64_t patience_ms;   /* 0: watching_next waits for ever */
     struct cursors places; /* resume here: all before was shown */
     uint64_t twice;        /* events that came again, and were left out */
     uint64_t skipped;      /* numbers between two events of a slice that never came */
