@@ -27,8 +27,8 @@ enum {
 #define CLUSTER_MEMORY_A_CORE UINT64_C(8000000000)
 
 struct cluster_shared {
-    atomic_bool stop;     /* no more changes; heartbeats go on */
-    atomic_bool stopped;  /* and so it is */
+    atomic_bool stop;               /* no more changes; heartbeats go on */
+    atomic_bool stopped;            /* and so it is */
     atomic_uint_fast64_t published; /* events, ever */
     atomic_uint_fast64_t seq[CLUSTER_SLICES_MAX];
     _Atomic uint16_t machine[]; /* free cores, CLUSTER_CORDONED */

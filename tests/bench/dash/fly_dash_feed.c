@@ -297,10 +297,9 @@ static void say_figures(struct feeder *f, double seconds, double cpu_s)
                  machines, seconds, (unsigned long long)atomic_load(&f->c->shared->published),
                  (unsigned long long)f->events, (double)f->events / seconds,
                  (unsigned long long)f->messages, (unsigned long long)f->gaps,
-                 (unsigned long long)f->refused, cpu_s, usage.ru_maxrss,
-                 settled ? "true" : "false", hash == cluster_hash(f->c) ? "true" : "false",
-                 (unsigned long long)counters.frames, (unsigned long long)counters.resyncs,
-                 counters.pace_ms);
+                 (unsigned long long)f->refused, cpu_s, usage.ru_maxrss, settled ? "true" : "false",
+                 hash == cluster_hash(f->c) ? "true" : "false", (unsigned long long)counters.frames,
+                 (unsigned long long)counters.resyncs, counters.pace_ms);
     (void)fflush(stdout);
 }
 

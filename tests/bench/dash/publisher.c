@@ -39,8 +39,7 @@ static size_t change(struct publisher *p, uint32_t slice, uint64_t seq, uint8_t 
     (void)snprintf(e.region, sizeof e.region, "%s", cluster_region(c, machine));
     if (fly_rng_chance(&p->rng, CORDONS_A_MILLE)) {
         word ^= CLUSTER_CORDONED;
-        e.type =
-            (word & CLUSTER_CORDONED) != 0 ? EVENT_MACHINE_CORDONED : EVENT_MACHINE_UNCORDONED;
+        e.type = (word & CLUSTER_CORDONED) != 0 ? EVENT_MACHINE_CORDONED : EVENT_MACHINE_UNCORDONED;
         e.cores = CLUSTER_CORES;
         e.memory_bytes = CLUSTER_CORES * CLUSTER_MEMORY_A_CORE;
     } else {
