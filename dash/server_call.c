@@ -134,7 +134,7 @@ static bool wants_close(struct lws *wsi)
     return strcmp(version, "HTTP/1.1") != 0;
 }
 
-struct http_call *server_call_new(struct server *server, struct lws *wsi, const char *path,
+struct http_call *server_call_make(struct server *server, struct lws *wsi, const char *path,
                                   size_t path_size, unsigned *status)
 {
     struct http_call *call = calloc(1, sizeof *call);

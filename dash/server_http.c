@@ -167,7 +167,7 @@ static int on_request(struct lws *wsi, struct server_peer *peer, const char *pat
     atomic_fetch_add(&server->requests, 1);
     FLY_CHECK(peer->call == NULL);
     unsigned status = 0;
-    struct http_call *call = server_call_new(server, wsi, path, size, &status);
+    struct http_call *call = server_call_make(server, wsi, path, size, &status);
     if (call == NULL) {
         return refuse_line(wsi, status);
     }
@@ -275,7 +275,7 @@ static int on_upgrade(struct lws *wsi, const char *to)
     }
     memcpy(path, uri, (size_t)uri_size);
     unsigned status = 0;
-    struct http_call *call = server_call_new(server, wsi, path, (size_t)uri_size, &status);
+    struct http_call *call = server_call_make(server, wsi, path, (size_t)uri_size, &status);
     if (call == NULL) {
         return -1;
     }
