@@ -390,7 +390,7 @@ static bool rtt_moved(uint64_t from, uint64_t to)
 {
     uint64_t by = from > to ? from - to : to - from;
 
-    return by > RTT_STEP_US && by > from / 8;
+    return from == 0 ? to != 0 : by > RTT_STEP_US && by > from / 8;
 }
 
 static void keep_wall_offset(struct node_dash *d, struct owner_now now)
