@@ -104,13 +104,16 @@ int command_fail_vm(struct command *command, const char *vm, struct failure *fai
 typedef int command_main(int argc, char **argv);
 
 command_main command_regions;
+command_main command_machines;
 command_main command_launch;
 command_main command_list;
 command_main command_status;
 command_main command_destroy;
 command_main command_cancel;
 command_main command_watch;
+command_main command_top;
 command_main command_members;
+command_main command_dash;
 command_main command_slice;
 command_main command_join_token;
 command_main command_token;

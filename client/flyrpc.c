@@ -15,13 +15,16 @@ const char *argp_program_version = "flyrpc " FLY_VERSION;
 
 static const struct command_entry commands[] = {
     {"regions", command_regions, "Regions with their machines and what is free"},
+    {"machines", command_machines, "Machines with what is free on each"},
     {"launch", command_launch, "Launch a VM, durably and once"},
     {"list", command_list, "VMs"},
     {"status", command_status, "One VM"},
     {"destroy", command_destroy, "Destroy a VM for good"},
     {"cancel", command_cancel, "Settle a launch whose outcome is not known"},
     {"watch", command_watch, "Every change, as it happens, once"},
+    {"top", command_top, "The cluster on the terminal, live: regions, machines, members"},
     {"members", command_members, "The nodes of the cluster"},
+    {"dash", command_dash, "Where the dashboard is"},
     {"slice", command_slice, "Slices: list them; forget one that is lost"},
     {"join-token", command_join_token, "Let new nodes in: create, list or revoke join tokens"},
     {"token", command_token, "Create or inspect access tokens"},

@@ -1,4 +1,5 @@
 /* flyrpc members - the nodes of the cluster, as the edge that answers sees them. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,20 @@
 #include "fly/v1/admin.rpc.h"
 #include "proto/base/check.h"
 
-enum { WORDS_SIZE = 256 };
+enum { WORDS_SIZE = 256, RTT_TEXT_SIZE = 32, COLUMNS_MAX = 8, KEY_WIDE = 1 };
+
+static const struct argp_option options[] = {
+    {"wide", KEY_WIDE, NULL, 0, "Where their dashboards are, too", 0},
+    {0},
+};
+
+static void take(int key, const char *value, void *user)
+{
+    bool *wide = user;
+
+    (void)value;
+    *wide = *wide || key == KEY_WIDE;
+}
 
 static int by_name(const void *x, const void *y)
 {
@@ -36,8 +50,23 @@ static const char *address_of(const Fly__V1__Member *member)
     return host != NULL ? host + 3 : url;
 }
 
+/* "0.3 ms", as the node that answers measured it; to those that are gone there is none. */
+static void rtt_text(const Fly__V1__Member *member, char out[static RTT_TEXT_SIZE])
+{
+    bool there = member->state == FLY__V1__MEMBER_STATE__MEMBER_ALIVE ||
+                 member->state == FLY__V1__MEMBER_STATE__MEMBER_SUSPECT;
+    uint64_t tenths = (member->rtt_us + 50) / 100;
+
+    if (!there || member->self || member->rtt_us == 0) {
+        (void)fly_copy_string(out, RTT_TEXT_SIZE, "-");
+        return;
+    }
+    (void)snprintf(out, RTT_TEXT_SIZE, "%" PRIu64 ".%" PRIu64 " ms", tenths / 10, tenths % 10);
+}
+
 static void add_row(struct table *table, const Fly__V1__Member *member)
 {
+    char rtt[RTT_TEXT_SIZE];
     char name[WORDS_SIZE] = "";
     char roles[WORDS_SIZE] = "";
     char slices[WORDS_SIZE] = "";
@@ -49,10 +78,16 @@ static void add_row(struct table *table, const Fly__V1__Member *member)
     for (size_t i = 0; i < member->n_slices; i++) {
         add_word(slices, member->slices[i]->slice);
     }
-    FLY_CHECK(table_add(
-        table, (const char *const[]){name, member->region[0] != '\0' ? member->region : "-", roles,
-                                     shape_member_state(member), address_of(member),
-                                     slices[0] != '\0' ? slices : "-"}));
+    rtt_text(member, rtt);
+    const char *const row[COLUMNS_MAX] = {name,
+                                          member->region[0] != '\0' ? member->region : "-",
+                                          roles,
+                                          shape_member_state(member),
+                                          rtt,
+                                          address_of(member),
+                                          slices[0] != '\0' ? slices : "-",
+                                          member->http[0] != '\0' ? member->http : "-"};
+    FLY_CHECK(table_add(table, row));
 }
 
 static void put_note(const char *name, const char *note)
@@ -83,12 +118,12 @@ static void put_notes(Fly__V1__Member *const *members, size_t count)
     }
 }
 
-static void put_table(Fly__V1__Member *const *members, size_t count)
+static void put_table(Fly__V1__Member *const *members, size_t count, bool wide)
 {
-    static const struct table_column columns[] = {{"NAME", false},    {"REGION", false},
-                                                  {"ROLES", false},   {"STATE", false},
-                                                  {"ADDRESS", false}, {"SLICES", false}};
-    struct table *table = table_create(columns, FLY_ARRAY_COUNT(columns));
+    static const struct table_column columns[COLUMNS_MAX] = {
+        {"NAME", false}, {"REGION", false},  {"ROLES", false},  {"STATE", false},
+        {"RTT", true},   {"ADDRESS", false}, {"SLICES", false}, {"DASHBOARD", false}};
+    struct table *table = table_create(columns, COLUMNS_MAX - !wide);
     bool self = false;
 
     FLY_CHECK(table != NULL);
@@ -106,12 +141,17 @@ static void put_table(Fly__V1__Member *const *members, size_t count)
 
 int command_members(int argc, char **argv)
 {
+    bool wide = false;
     const struct command_spec spec = {
         .name = "flyrpc members",
         .doc =
             "Shows the nodes of the cluster: who is there, with which roles and slices.\v"
             "Needs a token with scope read. A node that is alive but \"stalled\" does not answer "
-            "its calls: nothing is placed there.",
+            "its calls: nothing is placed there. RTT is the round trip from the node that answers, "
+            "by its own probes.",
+        .options = options,
+        .take = take,
+        .user = &wide,
     };
     Fly__V1__MembersRequest request = FLY__V1__MEMBERS_REQUEST__INIT;
     struct rpc_reply reply = {0};
@@ -131,7 +171,7 @@ int command_members(int argc, char **argv)
             }
             command_put_json_lines(array);
         } else {
-            put_table(message->members, message->n_members);
+            put_table(message->members, message->n_members, wide);
         }
     }
     rpc_reply_fini(&reply);

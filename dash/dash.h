@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "dash/core/member.h"
 #include "dash/core/picture.h"
 #include "proto/base/status.h"
 #include "proto/wire/event.h"
@@ -22,7 +23,6 @@ struct dash;
 
 enum {
     DASH_CONNECTIONS_MAX = 8192,
-    DASH_MEMBERS_MAX = 4096,
     DASH_FLUSH_MS = 16,      /* between frames, with few browsers; see dash_pace_ms */
     DASH_FLUSH_MAX_MS = 250, /* with very many */
 };
@@ -81,26 +81,6 @@ void dash_drop_slice(struct dash *d, uint32_t slice);
  * still. */
 void dash_hear(struct dash *d, uint32_t slice, int64_t stale_ms);
 
-struct dash_member_slice {
-    uint32_t tag;
-    uint64_t epoch;
-};
-struct dash_member {
-    char name[64];
-    char region[16];
-    char roles[64];   /* "peer,edge" */
-    char state[16];   /* alive, suspect, dead, left */
-    char address[64]; /* of its RPC */
-    char version[16];
-    char note[96];
-    bool serving;
-    bool self;
-    uint64_t rtt_us;  /* 0: not measured */
-    int64_t since_ms; /* in this state, wall time */
-    uint32_t generation;
-    uint8_t slice_count;
-    struct dash_member_slice slices[4];
-};
 /* All members as they are now; browsers are told when something of it changed. Past
  * DASH_MEMBERS_MAX the rest is left out. */
 void dash_set_members(struct dash *d, const struct dash_member *members, size_t count);

@@ -70,11 +70,14 @@ bool http_stream_write(struct http_call *call, struct fly_bytes bytes);
 void http_stream_end(struct http_call *call);
 
 /* Any thread: `run` is called on the dash's thread, soon, once; the job is the caller's memory
- * until then. After the server has begun to stop it is called on the stopping thread. */
+ * until then. Works until api_destroy has returned. */
 struct server_job {
     void (*run)(struct server_job *job);
     struct fly_list link;
 };
 void server_post(struct server *server, struct server_job *job);
+/* Runs what was posted until now. For api_destroy, which the dash's thread calls when it stops:
+ * between the end of the api's threads and the freeing of their jobs. */
+void server_drain(struct server *server);
 
 #endif

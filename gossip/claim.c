@@ -140,6 +140,9 @@ static void take_claim(struct gossip *g, uint32_t slot, struct fly_bytes bytes,
     m->boot = claim->boot;
     m->seen.generation = claim->generation;
     m->seen.version = claim->version;
+    if (!swim_address_equal(&m->seen.meta.address, &claim->meta.address)) {
+        m->seen.rtt_us = 0; /* another way */
+    }
     m->seen.meta = claim->meta;
     memcpy(m->claim, bytes.data, bytes.size);
     m->claim_size = (uint16_t)bytes.size;

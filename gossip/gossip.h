@@ -53,10 +53,12 @@ struct gossip_slice {
 struct gossip_meta {
     struct gossip_address address; /* where it is reached; all its ports are on this ip */
     uint16_t rpc_port;
-    uint16_t pub_port; /* 0: publishes nothing */
-    bool tls;          /* RPC is tls+tcp */
-    bool serving;      /* its node loop runs; placement avoids it otherwise */
-    uint32_t roles;    /* that it runs with: of those in its credential, no others count */
+    uint16_t pub_port;  /* 0: publishes nothing */
+    uint16_t http_port; /* of its dashboard; 0: it has none that others reach */
+    bool https;         /* of the dashboard */
+    bool tls;           /* RPC is tls+tcp */
+    bool serving;       /* its node loop runs; placement avoids it otherwise */
+    uint32_t roles;     /* that it runs with: of those in its credential, no others count */
     char region[GOSSIP_REGION_SIZE];
     uint32_t software; /* major << 16 | minor << 8 | patch */
     uint8_t slice_count;
@@ -79,6 +81,7 @@ struct gossip_member {
     uint32_t version;
     int64_t since_ms; /* in this state */
     int64_t heard_ms; /* last authenticated word straight from it; INT64_MIN: never */
+    uint64_t rtt_us;  /* of our own probes to this address, smoothed (rtt.h); 0: not measured */
     bool self;
 };
 
@@ -133,6 +136,7 @@ struct gossip_config {
 
 struct gossip_now {
     int64_t ms;      /* boot clock */
+    int64_t us;      /* the same clock finer, for round trips only; 0: ms is all there is */
     int64_t wall_ms; /* credentials' expiry only */
 };
 

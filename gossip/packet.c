@@ -13,6 +13,8 @@ enum {
     META_TLS = 1 << 0,
     META_SERVING = 1 << 1,
     META_ROLES_SHIFT = 4,
+    META_HTTPS = 1 << 0, /* of the extension's bits */
+    META_EXTENSION_SIZE = 3,
     ACCUSATION_SIGNED = PACKET_ACCUSATION_SIZE - NODE_SIGNATURE_SIZE,
 };
 
@@ -144,6 +146,10 @@ static void meta_put(struct fly_writer *w, const struct gossip_meta *m)
         fly_put_u64(w, m->slices[i].epoch);
     }
     fly_put_string8(w, m->note);
+    if (m->http_port != 0) { /* an extension: older readers leave it alone */
+        fly_put_u16(w, m->http_port);
+        fly_put_u8(w, m->https ? META_HTTPS : 0);
+    }
 }
 
 bool packet_meta_same(const struct gossip_meta *a, const struct gossip_meta *b)
@@ -179,7 +185,14 @@ static bool meta_get(struct fly_reader *r, struct gossip_meta *m)
         m->slices[i].epoch = fly_get_u64(r);
     }
     fly_get_string8(r, m->note, sizeof m->note);
-    return !r->failed && packet_meta_ok(m);
+    if (r->failed || fly_reader_left(r) > PACKET_CLAIM_EXTENSION_MAX) {
+        return false;
+    }
+    if (fly_reader_left(r) >= META_EXTENSION_SIZE) { /* what follows is of newer versions */
+        m->http_port = fly_get_u16(r);
+        m->https = m->http_port != 0 && (fly_get_u8(r) & META_HTTPS) != 0;
+    }
+    return packet_meta_ok(m);
 }
 
 /* Cluster ‖ bytes: a node key that serves two clusters signs for each of them apart. */
@@ -225,7 +238,7 @@ bool packet_claim_decode(struct fly_bytes bytes, struct packet_claim *out)
     out->boot = fly_get_u64(&r);
     out->left = (fly_get_u8(&r) & CLAIM_LEFT) != 0;
     out->credential_tag = fly_get_u64(&r);
-    return meta_get(&r, &out->meta) && fly_reader_left(&r) <= PACKET_CLAIM_EXTENSION_MAX;
+    return meta_get(&r, &out->meta);
 }
 
 bool packet_claim_signed(struct fly_bytes bytes, const uint8_t key[static NODE_KEY_SIZE],

@@ -9,6 +9,7 @@
  */
 #include <string.h>
 
+#include "gossip/rtt.h"
 #include "gossip/swim.h"
 #include "proto/base/check.h"
 
@@ -18,6 +19,11 @@ enum { GRACE_MS = 100 };
 static int64_t patience_ms(const struct gossip *g)
 {
     return g->timing.ack_ms * (1 + (int64_t)g->health);
+}
+
+static int64_t now_us(const struct gossip *g)
+{
+    return g->now.us != 0 ? g->now.us : g->now.ms * 1000;
 }
 
 static struct swim_probe *find_probe(struct gossip *g, uint32_t slot)
@@ -51,6 +57,7 @@ void swim_probe_start(struct gossip *g, uint32_t slot, bool to_dead)
                 .stage = SWIM_DIRECT,
                 .slot = slot,
                 .nonce = fly_rng_next(&g->rng),
+                .sent_us = now_us(g),
                 .deadline_ms = g->now.ms + patience_ms(g),
                 .to_dead = to_dead,
             };
@@ -388,6 +395,18 @@ static void look_again(struct gossip *g)
     }
 }
 
+/* Only of a PING that was answered straight and at once: after a second one nobody knows which was
+ * answered (Karn and Partridge, SIGCOMM 1987), and a late tick of ours measures us. */
+static void measure(const struct gossip *g, const struct swim_probe *p, struct gossip_member *m,
+                    uint8_t flags)
+{
+    int64_t took_us = now_us(g) - p->sent_us;
+
+    if (p->stage == SWIM_DIRECT && !p->graced && !(flags & PACKET_RELAYED) && took_us >= 0) {
+        m->rtt_us = rtt_smooth(m->rtt_us, (uint64_t)took_us);
+    }
+}
+
 void swim_probe_ack(struct gossip *g, struct swim_arrival *a)
 {
     uint64_t nonce = fly_get_u64(&a->body);
@@ -397,6 +416,7 @@ void swim_probe_ack(struct gossip *g, struct swim_arrival *a)
     if (p == NULL || p->nonce != nonce) {
         return; /* late, or not asked for */
     }
+    measure(g, p, &g->members[a->sender].seen, a->header.flags);
     p->stage = SWIM_IDLE;
     g->members[a->sender].seen.heard_ms = g->now.ms;
     look_again(g);

@@ -94,6 +94,7 @@ struct swim_probe {
     enum swim_stage stage;
     uint32_t slot;
     uint64_t nonce;
+    int64_t sent_us; /* when it began, as gossip_now */
     int64_t deadline_ms;
     uint8_t asked;    /* helpers */
     uint8_t nacks;    /* of them */

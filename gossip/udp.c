@@ -57,7 +57,9 @@ struct gossip_thread {
 
 static struct gossip_now read_clocks(void)
 {
-    return (struct gossip_now){.ms = fly_clock_boot_ms(), .wall_ms = fly_clock_wall_ms()};
+    int64_t us = fly_clock_boot_us();
+
+    return (struct gossip_now){.ms = us / 1000, .us = us, .wall_ms = fly_clock_wall_ms()};
 }
 
 static void lock(struct gossip_thread *t)
@@ -522,6 +524,15 @@ uint32_t gossip_thread_members(struct gossip_thread *t, struct gossip_member *ou
     }
     unlock(t);
     return count;
+}
+
+uint64_t gossip_thread_rtt_us(struct gossip_thread *t, const struct node_id *id)
+{
+    lock(t);
+    const struct gossip_member *m = gossip_find(t->core, id);
+    uint64_t rtt_us = m != NULL ? m->rtt_us : 0;
+    unlock(t);
+    return rtt_us;
 }
 
 void gossip_thread_counters(struct gossip_thread *t, struct gossip_thread_counters *out)

@@ -63,6 +63,8 @@ void gossip_thread_join(struct gossip_thread *t, const struct gossip_address *se
 /* A copy of all members, self among them, at most max; returns how many there are. Any thread;
  * short lock. */
 uint32_t gossip_thread_members(struct gossip_thread *t, struct gossip_member *out, uint32_t max);
+/* The member's round trip time now: changes of it are no events. 0: not measured. Any thread. */
+uint64_t gossip_thread_rtt_us(struct gossip_thread *t, const struct node_id *id);
 void gossip_thread_counters(struct gossip_thread *t, struct gossip_thread_counters *out);
 /* Says good-bye (leave) for at most a second, stops the thread, closes the socket. Blocks. */
 void gossip_thread_destroy(struct gossip_thread *t, bool leave);

@@ -11,6 +11,7 @@
 #include "proto/base/bytes.h"
 #include "proto/base/check.h"
 
+enum { RPC_PORT = 7401 };
 enum kind { TEXT, SWITCH, LIST };
 enum source { SOURCE_FILE_OR_ENVIRONMENT, SOURCE_FLAG };
 
@@ -33,6 +34,18 @@ static const struct setting settings[] = {
     {"log-level", "FLYNODE_LOG_LEVEL", offsetof(struct node_config, log_level), "info", NULL, TEXT},
     {"log-format", "FLYNODE_LOG_FORMAT", offsetof(struct node_config, log_format), "text", NULL,
      TEXT},
+    {"http", "FLYNODE_HTTP", offsetof(struct node_config, http), "", NULL, TEXT},
+    {"http-cert", "FLYNODE_HTTP_CERT", offsetof(struct node_config, http_cert), "", NULL, TEXT},
+    {"http-key", "FLYNODE_HTTP_KEY", offsetof(struct node_config, http_key), "", NULL, TEXT},
+    {"http-insecure", "FLYNODE_HTTP_INSECURE", offsetof(struct node_config, http_insecure), "off",
+     NULL, SWITCH},
+    {"ui-dir", "FLYNODE_UI_DIR", offsetof(struct node_config, ui_dir), "", NULL, TEXT},
+    {"launches-per-minute", "FLYNODE_LAUNCHES_PER_MINUTE",
+     offsetof(struct node_config, launches_per_minute), "30", NULL, TEXT},
+    {"vms-max", "FLYNODE_VMS_MAX", offsetof(struct node_config, vms_max), "0", NULL, TEXT},
+    {"autospawn", "FLYNODE_AUTOSPAWN", offsetof(struct node_config, autospawn), "", NULL, TEXT},
+    {"autospawn-token-file", "FLYNODE_AUTOSPAWN_TOKEN_FILE",
+     offsetof(struct node_config, autospawn_token_file), "", NULL, TEXT},
     {"roles", "FLYNODE_ROLES", offsetof(struct node_config, roles), "", NULL, TEXT},
     {"name", "FLYNODE_NAME", offsetof(struct node_config, name), "", NULL, TEXT},
     {"region", "FLYNODE_REGION", offsetof(struct node_config, region), "", NULL, TEXT},
@@ -252,9 +265,11 @@ enum fly_status config_check_log(const struct node_config *c, struct fly_error *
     return FLY_OK;
 }
 
-enum fly_status config_check(const struct node_config *c, struct fly_error *error)
+enum fly_status config_check(const struct node_config *c, struct config_http *http,
+                             struct fly_error *error)
 {
     enum fly_status status = config_check_log(c, error);
+    struct config_address rpc;
 
     if (status == FLY_OK && !loopback(c->rpc)) {
         return fly_error_set(error, FLY_INVALID_ARGUMENT,
@@ -262,7 +277,10 @@ enum fly_status config_check(const struct node_config *c, struct fly_error *erro
                              "tcp://127.0.0.1:PORT, tcp://[::1]:PORT or ipc:///PATH",
                              c->rpc);
     }
-    return status;
+    if (!config_address_parse(c->rpc, RPC_PORT, &rpc)) { /* ipc */
+        FLY_CHECK(config_address_parse("127.0.0.1", RPC_PORT, &rpc));
+    }
+    return status == FLY_OK ? config_take_http(c, &rpc, http, error) : status;
 }
 
 enum fly_log_level config_log_level(const struct node_config *c)

@@ -22,6 +22,8 @@ enum {
     CONFIG_SHARES_MAX = 1024,
     CONFIG_HOST_SIZE = 48,
     CONFIG_ADDRESS_TEXT_SIZE = 64,
+    CONFIG_AUTOSPAWN_SIZE = 256,
+    CONFIG_HTTP_PORT = 7403,
 };
 
 /* As it was told: texts, "" for what was not. Switches are "on" or "off". */
@@ -33,6 +35,15 @@ struct node_config {
     char rpc[CONFIG_TEXT_SIZE];
     char log_level[CONFIG_TEXT_SIZE];
     char log_format[CONFIG_TEXT_SIZE];
+    char http[CONFIG_TEXT_SIZE];
+    char http_cert[CONFIG_TEXT_SIZE];
+    char http_key[CONFIG_TEXT_SIZE];
+    char http_insecure[CONFIG_TEXT_SIZE];
+    char ui_dir[CONFIG_TEXT_SIZE];
+    char launches_per_minute[CONFIG_TEXT_SIZE];
+    char vms_max[CONFIG_TEXT_SIZE];
+    char autospawn[CONFIG_TEXT_SIZE]; /* comma separated */
+    char autospawn_token_file[CONFIG_TEXT_SIZE];
     /* run */
     char roles[CONFIG_TEXT_SIZE];
     char name[CONFIG_TEXT_SIZE];
@@ -58,6 +69,17 @@ struct config_address {
     bool any;                    /* 0.0.0.0 or :: */
 };
 
+/* What was told of the dashboard, looked at and taken apart; for a node with the role dash. */
+struct config_http {
+    bool on;
+    bool told;                             /* --http names it: the node does not start without it */
+    bool https;                            /* with --http-cert, or the certificate that RPC shows */
+    struct config_address address;         /* to bind */
+    uint32_t launches_per_minute;          /* of one address */
+    uint32_t vms_max;                      /* 0: no limit */
+    char autospawn[CONFIG_AUTOSPAWN_SIZE]; /* "SIN,NRT"; "": none */
+};
+
 /* What `flynode run` was told, looked at and taken apart. */
 struct config_run {
     uint32_t roles;            /* set of NODE_ROLE_*; 0: not told, all that the credential allows */
@@ -80,6 +102,7 @@ struct config_run {
     uint64_t reserve_memory_bytes;
     int64_t flush_interval_ms;
     bool beacon;
+    struct config_http http;
 };
 
 /* Defaults of `dev`, then files, then environment. INVALID_ARGUMENT names file or variable and what
@@ -92,14 +115,17 @@ enum fly_status config_load_run(struct node_config *out, struct fly_error *error
 enum fly_status config_set(struct node_config *c, const char *key, const char *value,
                            struct fly_error *error);
 
-/* Looks at the values of `dev` together: known level and format, loopback address. */
-enum fly_status config_check(const struct node_config *c, struct fly_error *error);
+/* Looks at the values of `dev` together: known level and format, loopback address. *http is only
+ * whole when the answer is FLY_OK. */
+enum fly_status config_check(const struct node_config *c, struct config_http *http,
+                             struct fly_error *error);
 /* Looks at the values of `run` together and takes them apart. INVALID_ARGUMENT says which and what
  * would do. *out is only whole when the answer is FLY_OK. */
 enum fly_status config_check_run(const struct node_config *c, struct config_run *out,
                                  struct fly_error *error);
 /* Whether a node with these roles (of its credential, or those told) can do what was asked:
- * machines need the role peer. config_check_run does so for roles that were told. */
+ * machines need the role peer, --http the role dash. config_check_run does so for roles that were
+ * told. */
 enum fly_status config_check_roles(const struct node_config *c, uint32_t roles,
                                    struct fly_error *error);
 
@@ -109,6 +135,17 @@ void config_address_format(const char *host, uint16_t port,
 /* ADDR or ADDR:PORT, the address numeric, IPv6 in brackets before a port, "tcp://" or "tls+tcp://"
  * in front allowed; IPv4-mapped becomes IPv4. False: not so, multicast or link-local IPv6. */
 bool config_address_parse(const char *text, uint16_t default_port, struct config_address *out);
+
+/* The next part of a comma-separated list, blanks around it cut off; false at the end. *fits: it is
+ * neither empty nor too long. *list is NULL behind the last one. */
+bool config_next_part(const char **list, char *out, size_t max, bool *fits);
+/* Two to eight letters or digits, made upper-case. */
+bool config_take_code(const char *text, char out[static 16]);
+/* Decimal digits only, 0..max. */
+bool config_parse_number(const char *text, size_t size, uint32_t max, uint32_t *out);
+/* The dashboard's settings; `rpc` is where this node takes RPC. Part of both checks. */
+enum fly_status config_take_http(const struct node_config *c, const struct config_address *rpc,
+                                 struct config_http *out, struct fly_error *error);
 
 /* Level and form for fly_log_setup are known. Part of both checks. */
 enum fly_status config_check_log(const struct node_config *c, struct fly_error *error);

@@ -26,8 +26,7 @@ enum {
 
 /* --- addresses --- */
 
-/* Decimal digits only, 0..max. */
-static bool parse_number(const char *text, size_t size, uint32_t max, uint32_t *out)
+bool config_parse_number(const char *text, size_t size, uint32_t max, uint32_t *out)
 {
     uint64_t value = 0;
 
@@ -110,7 +109,7 @@ bool config_address_parse(const char *text, uint16_t default_port, struct config
         rest = text + host_size;
     }
     if (*rest != '\0' &&
-        (*rest != ':' || !parse_number(rest + 1, strlen(rest + 1), UINT16_MAX, &port))) {
+        (*rest != ':' || !config_parse_number(rest + 1, strlen(rest + 1), UINT16_MAX, &port))) {
         return false;
     }
     a.port = (uint16_t)port;
@@ -243,8 +242,7 @@ static enum fly_status take_addresses(const struct node_config *c, struct config
 
 /* --- lists --- */
 
-/* The next part of a comma-separated list, blanks around it cut off; false at the end. */
-static bool next_part(const char **list, char *out, size_t max, bool *fits)
+bool config_next_part(const char **list, char *out, size_t max, bool *fits)
 {
     const char *p = *list;
 
@@ -275,7 +273,7 @@ static enum fly_status take_joins(const struct node_config *c, struct config_run
     char part[CONFIG_TEXT_SIZE];
     bool fits = false;
 
-    while (next_part(&list, part, sizeof part, &fits)) {
+    while (config_next_part(&list, part, sizeof part, &fits)) {
         struct config_address *a = &out->joins[out->join_count];
         if (out->join_count == CONFIG_JOIN_MAX) {
             return fly_error_set(error, FLY_INVALID_ARGUMENT, "join has more than %d addresses",
@@ -292,8 +290,7 @@ static enum fly_status take_joins(const struct node_config *c, struct config_run
     return FLY_OK;
 }
 
-/* Two to eight letters or digits, made upper-case. */
-static bool take_code(const char *text, char out[static 16])
+bool config_take_code(const char *text, char out[static 16])
 {
     size_t size = strlen(text);
 
@@ -314,14 +311,14 @@ static enum fly_status take_regions(const struct node_config *c, struct config_r
     char part[CONFIG_TEXT_SIZE];
     bool fits = false;
 
-    if (c->region[0] != '\0' && !take_code(c->region, out->region)) {
+    if (c->region[0] != '\0' && !config_take_code(c->region, out->region)) {
         return fly_error_set(error, FLY_INVALID_ARGUMENT,
                              "region '%.32s' is not 2 to 8 letters or digits, such as SIN",
                              c->region);
     }
-    while (next_part(&list, part, sizeof part, &fits)) {
+    while (config_next_part(&list, part, sizeof part, &fits)) {
         char code[16] = "";
-        if (!fits || !take_code(part, code)) {
+        if (!fits || !config_take_code(part, code)) {
             return fly_error_set(error, FLY_INVALID_ARGUMENT,
                                  "regions '%.64s' is not a list of codes such as SIN,NRT",
                                  c->regions);
@@ -353,8 +350,9 @@ static enum fly_status take_share(const struct node_config *c, struct config_run
         return FLY_OK;
     }
     if (slash == NULL ||
-        !parse_number(c->share, (size_t)(slash - c->share), CONFIG_SHARES_MAX, &out->share) ||
-        !parse_number(slash + 1, strlen(slash + 1), CONFIG_SHARES_MAX, &out->shares) ||
+        !config_parse_number(c->share, (size_t)(slash - c->share), CONFIG_SHARES_MAX,
+                             &out->share) ||
+        !config_parse_number(slash + 1, strlen(slash + 1), CONFIG_SHARES_MAX, &out->shares) ||
         out->share == 0 || out->share > out->shares) {
         return fly_error_set(error, FLY_INVALID_ARGUMENT,
                              "share '%.32s' is not K/N with 1 <= K <= N <= %d, such as 1/3",
@@ -373,8 +371,8 @@ static enum fly_status take_reserve(const struct node_config *c, struct config_r
     }
     out->reserve_told = true;
     if (slash == NULL ||
-        !parse_number(c->host_reserve, (size_t)(slash - c->host_reserve), CORES_MAX,
-                      &out->reserve_cores) ||
+        !config_parse_number(c->host_reserve, (size_t)(slash - c->host_reserve), CORES_MAX,
+                             &out->reserve_cores) ||
         (strcmp(slash + 1, "0") != 0 && !fly_size_parse(slash + 1, &out->reserve_memory_bytes))) {
         return fly_error_set(error, FLY_INVALID_ARGUMENT,
                              "host-reserve '%.32s' is not CORES/MEMORY to keep back, such as 1/1GB "
@@ -417,7 +415,28 @@ enum fly_status config_check_roles(const struct node_config *c, uint32_t roles,
                              "this node are '%s'",
                              c->machines[0] != '\0' ? "machines" : "host", text);
     }
+    if ((roles & NODE_ROLE_DASH) == 0 && c->http[0] != '\0' && strcmp(c->http, "off") != 0) {
+        char text[NODE_ROLES_TEXT_SIZE];
+        node_roles_format(roles, ',', text);
+        return fly_error_set(error, FLY_INVALID_ARGUMENT,
+                             "http needs the role dash, and the roles of this node are '%s'", text);
+    }
     return FLY_OK;
+}
+
+static enum fly_status take_dashboard(const struct node_config *c, struct config_run *out,
+                                      struct fly_error *error)
+{
+    const struct config_http *http = &out->http;
+    enum fly_status status = config_take_http(c, &out->rpc, &out->http, error);
+
+    if (status == FLY_OK && http->told && http->address.port != 0 &&
+        (http->address.port == out->rpc.port || http->address.port == out->pub.port)) {
+        return fly_error_set(error, FLY_INVALID_ARGUMENT, "http and %s have the same port %u",
+                             http->address.port == out->rpc.port ? "rpc" : "pub",
+                             http->address.port);
+    }
+    return status;
 }
 
 static enum fly_status take_who(const struct node_config *c, struct config_run *out,
@@ -442,7 +461,7 @@ enum fly_status config_check_run(const struct node_config *c, struct config_run 
 {
     static enum fly_status (*const steps[])(const struct node_config *c, struct config_run *out,
                                             struct fly_error *error) = {
-        take_who, take_regions, take_addresses, take_joins, take_brought};
+        take_who, take_regions, take_addresses, take_joins, take_brought, take_dashboard};
     enum fly_status status = config_check_log(c, error);
 
     *out = (struct config_run){.beacon = strcmp(c->beacon, "on") == 0};

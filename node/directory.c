@@ -123,6 +123,18 @@ void directory_pub_url(const struct gossip_member *m, char out[static DIRECTORY_
     }
 }
 
+void directory_http_url(const struct gossip_member *m, char out[static DIRECTORY_URL_SIZE])
+{
+    char host[64];
+
+    out[0] = '\0';
+    if (m->meta.http_port != 0) {
+        host_text(m, host, sizeof host);
+        (void)snprintf(out, DIRECTORY_URL_SIZE, "%s://%s:%u", m->meta.https ? "https" : "http",
+                       host, m->meta.http_port);
+    }
+}
+
 void directory_gossip_text(const struct gossip_member *m, char out[static DIRECTORY_URL_SIZE])
 {
     char host[64];

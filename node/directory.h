@@ -50,6 +50,8 @@ bool directory_serves(const struct gossip_member *m);
 void directory_rpc_url(const struct gossip_member *m, char out[static DIRECTORY_URL_SIZE]);
 /* "tcp://10.0.0.1:7402"; empty when it publishes nothing. */
 void directory_pub_url(const struct gossip_member *m, char out[static DIRECTORY_URL_SIZE]);
+/* "https://10.0.0.1:7403"; empty when it has no dashboard that others reach. */
+void directory_http_url(const struct gossip_member *m, char out[static DIRECTORY_URL_SIZE]);
 /* "10.0.0.1:7400" */
 void directory_gossip_text(const struct gossip_member *m, char out[static DIRECTORY_URL_SIZE]);
 const char *directory_state_name(enum gossip_state state);

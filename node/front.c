@@ -7,7 +7,7 @@
 
 #include "fly/v1/edge.rpc.h"
 #include "fly/v1/slice.rpc.h"
-#include "node/front_parts.h"
+#include "node/front_watch_parts.h"
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
 #include "proto/base/id.h"
@@ -80,6 +80,7 @@ struct front *front_create(const struct front_config *config)
     gate_init(&f->gate, &config->gate);
     randombytes_buf(&seed, sizeof seed);
     fly_rng_seed(&f->rng, seed);
+    f->machines_nonce = fly_rng_next(&f->rng);
     f->router = router_create(&router);
     f->launches = calloc(FRONT_LAUNCHES_MAX, sizeof *f->launches);
     FLY_CHECK(f->launches != NULL);
@@ -89,6 +90,7 @@ struct front *front_create(const struct front_config *config)
     fly_list_init(&f->queries);
     f->directs = table_make(FRONT_DIRECTS_MAX);
     f->served = table_make(FRONT_SERVED_MAX);
+    f->batches = watch_batches_create(fly_rng_next(&f->rng));
     f->next_due_ms = INT64_MAX;
     f->watch_due_ms = INT64_MAX;
     sweep_init(&f->sweep, config->tag, config->root_tag, TICKET_SWEEP, fly_rng_next(&f->rng),
@@ -103,6 +105,7 @@ void front_destroy(struct front *f)
     }
     FLY_CHECK(front_idle(f));
     router_destroy(f->router);
+    watch_batches_destroy(f->batches);
     free(f->launches);
     free(f->directs.slots);
     free(f->served.slots);
@@ -511,10 +514,7 @@ void front_open(struct front *f)
 void front_stop(struct front *f)
 {
     f->stopping = true;
-    while (!fly_list_empty(&f->watchers)) {
-        front_watch_end(f, FLY_CONTAINER(f->watchers.next, struct watcher, link), FLY_UNAVAILABLE,
-                        "the node is stopping");
-    }
+    front_watch_stop(f, FLY_UNAVAILABLE, "the node is stopping");
 }
 
 void front_abandon(struct front *f, struct owner_now now)
@@ -574,6 +574,8 @@ static bool edge_call(struct front *f, struct rpc_call *call, struct owner_now n
         front_regions(f, call);
     } else if (method == &rpc_edge_list) {
         front_list(f, call, now);
+    } else if (method == &rpc_edge_machines) {
+        front_list_machines(f, call);
     } else if (method == &rpc_edge_status) {
         front_status(f, call, now);
     } else if (method == &rpc_edge_watch) {

@@ -38,6 +38,17 @@ struct settings_args {
 #define SETTING_REGIONS                                                                            \
     SETTING("regions-file", OPTION_FIRST + 2, "FILE", "regions, CSV [the shipped data/regions.csv]")
 
+#define SETTING_HTTP                                                                               \
+    SETTING("http", OPTION_FIRST + 40, "ADDR", "dashboard, address and port [7403], or off"),      \
+        SETTING("http-cert", OPTION_FIRST + 41, "FILE", "its certificate, PEM [as RPC's]"),        \
+        SETTING("http-key", OPTION_FIRST + 42, "FILE", "its certificate's key, PEM"),              \
+        SETTING("http-insecure", OPTION_FIRST + 43, NULL, "off loopback too it may be http"),      \
+        SETTING("ui-dir", OPTION_FIRST + 44, "DIR", "serve the pages from here [those inside]"),   \
+        SETTING("launches-per-minute", OPTION_FIRST + 45, "N", "by it, of one address [30]"),      \
+        SETTING("vms-max", OPTION_FIRST + 46, "N", "that it brings the cluster to [0: any]"),      \
+        SETTING("autospawn", OPTION_FIRST + 47, "A,B", "start VMs here while visitors are there"), \
+        SETTING("autospawn-token-file", OPTION_FIRST + 48, "FILE", "the token that does so")
+
 static error_t parse_setting(int key, char *value, struct argp_state *state)
 {
     struct settings_args *args = state->input;
@@ -79,23 +90,25 @@ static int run_dev(int argc, char **argv)
         SETTING("machines", 'm', "FILE", "machines, CSV [the shipped data/machines.csv]"),
         SETTING_REGIONS,
         SETTING("rpc", OPTION_FIRST + 3, "ADDR", "listen here for RPC [tcp://127.0.0.1:7401]"),
+        SETTING_HTTP,
         SETTING_LOG,
         {0},
     };
     struct node_config config;
+    struct config_http http;
     struct fly_error error;
 
     if (config_load(&config, &error) != FLY_OK) {
         die(&error);
     }
     parse_settings(argc, argv, &config, options,
-                   "Runs peer, edge and slice in one process, on loopback, with its state in one "
+                   "Runs peer, edge and dash in one process, on loopback, with its state in one "
                    "folder.\v" PRECEDENCE);
-    if (config_check(&config, &error) != FLY_OK) {
+    if (config_check(&config, &http, &error) != FLY_OK) {
         die(&error);
     }
     fly_log_setup(config_log_level(&config), strcmp(config.log_format, "json") == 0);
-    return node_run_dev(&config);
+    return node_run_dev(&config, &http);
 }
 
 static int run_run(int argc, char **argv)
@@ -118,6 +131,7 @@ static int run_run(int argc, char **argv)
                 "of it, kept back [a tenth, at least 1 core and 1 GB]"),
         SETTING("flush-interval", OPTION_FIRST + 21, "TIME", "events are sent so often [50ms]"),
         SETTING("beacon", OPTION_FIRST + 22, "on|off", "find and be found by multicast [on]"),
+        SETTING_HTTP,
         SETTING_REGIONS,
         SETTING_LOG,
         {0},

@@ -95,7 +95,8 @@ static void let_go(struct node *n);
 static void serving(struct node *n)
 {
     n->phase = SERVING;
-    fly_log_info("node.serving", F_STR("rpc", rpc_server_url(n->server, 0)), F_STR("node", n->name),
+    fly_log_info("node.serving", F_STR("rpc", rpc_server_url(n->server, 0)),
+                 F_STR("http", n->dash != NULL ? node_dash_url(n) : "off"), F_STR("node", n->name),
                  F_STR("cluster", n->identity.record.id));
 }
 
@@ -169,6 +170,7 @@ static void arm_timer(struct node *n, struct owner_now now, bool soon)
     int64_t due_ms = earlier(front_deadline(n->front), node_cluster_deadline(n));
 
     due_ms = earlier(due_ms, node_standing_deadline(n));
+    due_ms = earlier(due_ms, node_dash_deadline(n));
     if (n->host != NULL) {
         due_ms = earlier(due_ms, host_deadline(n->host));
     }
@@ -228,6 +230,7 @@ static void turn(struct node *n)
     host_step(n, now);
     bool more = take_mail(n, now);
     node_cluster_turn(n, now);
+    node_dash_turn(n, now);
     front_turn(n->front, now);
     step_phase(n, now);
     if (n->phase < CLOSING) {
@@ -340,6 +343,9 @@ static enum fly_status node_open(struct node *n, struct fly_error *error)
         status = accept_loss_read(&n->identity.folder, &n->loss_word, error);
     }
     node_make_catalog(n);
+    if (status == FLY_OK) {
+        status = node_dash_open(n, error);
+    }
     node_make_streams(n);
     node_make_front(n);
     if (status == FLY_OK && n->run != NULL) {
@@ -411,6 +417,7 @@ static void let_go(struct node *n)
         FLY_CHECK(uv_timer_start(&n->timer, n->timer.timer_cb, LET_GO_MS, 0) == 0);
         return;
     }
+    node_dash_close(n);
     rpc_server_destroy(n->server);
     n->server = NULL;
     node_cluster_stop(n);
@@ -540,6 +547,7 @@ static int run_loop(struct node *n)
 {
     struct fly_error error;
 
+    n->began_ms = fly_clock_boot_ms();
     open_loop(n);
     if (node_open(n, &error) != FLY_OK) {
         fly_log_error("node.refused", F_STR("error", error.text));
@@ -571,7 +579,7 @@ static struct node *node_begin(const struct node_config *config)
     return &node;
 }
 
-int node_run_dev(const struct node_config *config)
+int node_run_dev(const struct node_config *config, const struct config_http *http)
 {
     struct node *n = node_begin(config);
     struct fly_error error;
@@ -581,7 +589,8 @@ int node_run_dev(const struct node_config *config)
         identity_open(config->state, fly_clock_wall_ms(), &n->identity, &error) != FLY_OK) {
         return refused(n, &error);
     }
-    n->roles = NODE_ROLE_PEER | NODE_ROLE_EDGE;
+    n->http = http;
+    n->roles = NODE_ROLE_PEER | NODE_ROLE_EDGE | NODE_ROLE_DASH;
     n->tag = n->identity.record.root_tag;
     if (n->identity.credential.slice_tag != n->tag) {
         (void)fly_error_set(&error, FLY_FAILED_PRECONDITION,
@@ -640,6 +649,7 @@ int node_run(const struct node_config *config, struct config_run *run)
     struct fly_error error;
 
     n->run = run;
+    n->http = &run->http;
     if (identity_open_made(config->state, fly_clock_wall_ms(), &n->identity, &error) != FLY_OK) {
         return refused(n, &error);
     }

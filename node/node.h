@@ -12,7 +12,7 @@
 #include "node/config.h"
 
 /* Runs `flynode dev` until SIGTERM or SIGINT. The process's exit code. */
-int node_run_dev(const struct node_config *config);
+int node_run_dev(const struct node_config *config, const struct config_http *http);
 /* Runs `flynode run`: a node among others. `run` is config_check_run's; addresses that were not
  * told are filled in from the state folder. */
 int node_run(const struct node_config *config, struct config_run *run);

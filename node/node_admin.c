@@ -26,6 +26,7 @@ struct member_message {
     char gossip[ADDRESS_SIZE];
     char rpc[ADDRESS_SIZE];
     char pub[ADDRESS_SIZE];
+    char http[ADDRESS_SIZE];
     Fly__V1__MemberSlice slices[GOSSIP_SLICES_MAX];
     Fly__V1__MemberSlice *slice_pointers[GOSSIP_SLICES_MAX];
     char slice_texts[GOSSIP_SLICES_MAX][SLICE_TEXT_SIZE];
@@ -64,6 +65,7 @@ static void fill_member(struct member_message *m, const struct gossip_member *fr
     directory_gossip_text(from, m->gossip);
     directory_rpc_url(from, m->rpc);
     directory_pub_url(from, m->pub);
+    directory_http_url(from, m->http);
     uint32_t v = from->meta.software;
     (void)snprintf(m->software, sizeof m->software, "%u.%u.%u", v >> 16, v >> 8 & 0xff, v & 0xff);
     m->pb.id = m->id;
@@ -74,6 +76,8 @@ static void fill_member(struct member_message *m, const struct gossip_member *fr
     m->pb.gossip = m->gossip;
     m->pb.rpc = m->rpc;
     m->pb.pub = m->pub;
+    m->pb.http = m->http;
+    m->pb.rtt_us = from->rtt_us;
     m->pb.generation = from->generation;
     m->pb.version = from->version;
     m->pb.since_ms = now_ms > from->since_ms ? (uint64_t)(now_ms - from->since_ms) : 0;
@@ -88,6 +92,18 @@ static void fill_member(struct member_message *m, const struct gossip_member *fr
     fill_slices(m, &from->meta);
 }
 
+/* `dev`, all the cluster there is. */
+static void fill_alone(const struct node *n, struct member_message *m, int64_t now_ms)
+{
+    struct gossip_member self;
+
+    node_self_member(n, &self);
+    fill_member(m, &self, now_ms);
+    m->gossip[0] = '\0';
+    (void)fly_copy_string(m->rpc, sizeof m->rpc, rpc_server_url(n->server, 0));
+    (void)fly_copy_string(m->http, sizeof m->http, node_dash_url(n));
+}
+
 static int by_name(const void *a, const void *b)
 {
     const struct member_message *x = *(const struct member_message *const *)a;
@@ -98,16 +114,24 @@ static int by_name(const void *a, const void *b)
 
 static void members(struct node *n, struct rpc_call *call, struct owner_now now)
 {
-    uint32_t count = n->directory.member_count;
+    uint32_t count = n->directory.member_count + (n->run == NULL);
     Fly__V1__MembersReply reply = FLY__V1__MEMBERS_REPLY__INIT;
     struct member_message *messages = calloc(count + 1, sizeof *messages);
     struct member_message **order = calloc(count + 1, sizeof(void *));
     Fly__V1__Member **pointers = calloc(count + 1, sizeof(void *));
 
     FLY_CHECK(messages != NULL && order != NULL && pointers != NULL);
-    for (uint32_t i = 0; i < count; i++) {
-        fill_member(&messages[i], &n->directory.members[i], now.boot_ms);
+    for (uint32_t i = 0; i < n->directory.member_count; i++) {
+        const struct gossip_member *m = &n->directory.members[i];
+        fill_member(&messages[i], m, now.boot_ms);
+        if (n->gossip != NULL) {
+            messages[i].pb.rtt_us = gossip_thread_rtt_us(n->gossip, &m->credential.id);
+        }
         order[i] = &messages[i];
+    }
+    if (n->run == NULL) {
+        fill_alone(n, &messages[0], now.boot_ms);
+        order[0] = &messages[0];
     }
     qsort(order, count, sizeof order[0], by_name);
     for (uint32_t i = 0; i < count; i++) {

@@ -125,7 +125,8 @@ void node_make_streams(struct node *n)
                                            .feed = n->subscriber,
                                            .seed = random_u64(),
                                            .seen = on_seen,
-                                           .user = n};
+                                           .user = n,
+                                           .observer = node_dash_observer(n)};
     n->streams = streams_create(&streams);
 }
 
@@ -161,19 +162,43 @@ void node_tell(struct node *n)
     }
 }
 
+static uint16_t port_of(const char *url)
+{
+    const char *colon = strrchr(url, ':');
+
+    return colon != NULL ? (uint16_t)strtoul(colon + 1, NULL, 10) : 0;
+}
+
+void node_self_member(const struct node *n, struct gossip_member *out)
+{
+    struct owner *owner = n->host != NULL ? host_owner(n->host) : NULL;
+
+    *out = (struct gossip_member){
+        .credential = n->identity.credential,
+        .meta = {.roles = n->roles, .serving = atomic_load(&n->serving), .software = software()},
+        .state = GOSSIP_ALIVE,
+        .generation = n->identity.generation,
+        .since_ms = n->began_ms,
+        .self = true};
+    out->credential.roles = n->roles;
+    (void)fly_copy_string(out->credential.name, sizeof out->credential.name, n->name);
+    (void)fly_copy_string(out->meta.region, sizeof out->meta.region, n->region);
+    (void)gossip_address_parse("127.0.0.1:0", 0, &out->meta.address);
+    if (n->server != NULL) {
+        out->meta.rpc_port = port_of(rpc_server_url(n->server, 0));
+    }
+    if (owner != NULL) {
+        out->meta.slices[out->meta.slice_count++] =
+            (struct gossip_slice){.tag = n->tag, .epoch = slice_totals(owner_state(owner))->term};
+    }
+}
+
 static bool address_of(const char *host, uint16_t port, struct gossip_address *out)
 {
     char text[CONFIG_ADDRESS_TEXT_SIZE];
 
     config_address_format(host, port, text);
     return gossip_address_parse(text, port, out);
-}
-
-static uint16_t port_of(const char *url)
-{
-    const char *colon = strrchr(url, ':');
-
-    return colon != NULL ? (uint16_t)strtoul(colon + 1, NULL, 10) : 0;
 }
 
 static enum fly_status make_feed(struct node *n, struct fly_error *error)
@@ -236,6 +261,8 @@ enum fly_status node_open_gossip(struct node *n, struct fly_error *error)
     if (n->publisher != NULL) {
         n->meta.pub_port = feed_publisher_port(n->publisher);
     }
+    n->meta.http_port = node_dash_told_port(n);
+    n->meta.https = n->meta.http_port != 0 && node_dash_https(n);
     (void)fly_copy_string(n->meta.region, sizeof n->meta.region, n->region);
     if (!address_of(n->run->advertise, n->run->gossip.port, &n->meta.address)) {
         return fly_error_set(error, FLY_INVALID_ARGUMENT, "--advertise %s is not a numeric address",
@@ -330,6 +357,7 @@ void node_members(struct node *n, struct owner_now now)
     links_update(n->links, &n->directory);
     streams_update(n->streams, now.boot_ms);
     node_standing_members(n, now);
+    node_dash_members(n, now);
     if (settled) {
         front_open(n->front);
     }

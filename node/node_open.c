@@ -90,7 +90,7 @@ void node_put_machines(struct node *n, const struct slice_state *s)
 {
     const struct slice_totals *sum = slice_totals(s);
 
-    catalog_snapshot_begin(n->catalog, sum->tag);
+    streams_snapshot_begin(n->streams, sum->tag);
     for (uint32_t slot = 0; slot < slice_machine_slots(s); slot++) {
         const struct slice_machine *m = slice_machine_at(s, slot);
         struct catalog_machine to = {.cores = m->cores,
@@ -100,31 +100,36 @@ void node_put_machines(struct node *n, const struct slice_state *s)
                                      .cordoned = m->cordoned};
         (void)fly_copy_string(to.name, sizeof to.name, m->name);
         (void)fly_copy_string(to.region, sizeof to.region, m->region);
-        if (m->name[0] != '\0' && catalog_snapshot_put(n->catalog, sum->tag, &to) != FLY_OK) {
+        if (m->name[0] != '\0' && streams_snapshot_put(n->streams, sum->tag, &to) != FLY_OK) {
             fly_log_warn("catalog.full", F_STR("machine", m->name));
         }
     }
-    catalog_snapshot_end(n->catalog, sum->tag, sum->seq);
+    streams_snapshot_end(n->streams, sum->tag, sum->incarnation, sum->seq);
+}
+
+void node_gate_config(const struct node *n, struct gate_config *out)
+{
+    *out = (struct gate_config){
+        .issuer_count = 1, .verify_per_s = VERIFY_PER_S, .verify_burst = VERIFY_BURST};
+    _Static_assert(sizeof out->cluster == sizeof n->identity.record.id, "one form of id");
+    memcpy(out->cluster, n->identity.record.id, sizeof out->cluster);
+    out->issuers[0] = n->identity.record.issuer;
+    randombytes_buf(out->hash_key, sizeof out->hash_key);
 }
 
 void node_make_front(struct node *n)
 {
-    struct front_config config = {
-        .identity = &n->identity,
-        .node_name = n->name,
-        .roles = n->roles,
-        .tag = n->tag,
-        .root_tag = n->identity.record.root_tag,
-        .catalog = n->catalog,
-        .directory = &n->directory,
-        .streams = n->streams,
-        .links = n->links,
-        .seen = n->seen,
-        .gate = {.issuer_count = 1, .verify_per_s = VERIFY_PER_S, .verify_burst = VERIFY_BURST}};
+    struct front_config config = {.identity = &n->identity,
+                                  .node_name = n->name,
+                                  .roles = n->roles,
+                                  .tag = n->tag,
+                                  .root_tag = n->identity.record.root_tag,
+                                  .catalog = n->catalog,
+                                  .directory = &n->directory,
+                                  .streams = n->streams,
+                                  .links = n->links,
+                                  .seen = n->seen};
 
-    _Static_assert(sizeof config.gate.cluster == sizeof n->identity.record.id, "one form of id");
-    memcpy(config.gate.cluster, n->identity.record.id, sizeof config.gate.cluster);
-    config.gate.issuers[0] = n->identity.record.issuer;
-    randombytes_buf(config.gate.hash_key, sizeof config.gate.hash_key);
+    node_gate_config(n, &config.gate);
     n->front = front_create(&config);
 }

@@ -22,6 +22,7 @@
 #include "node/identity.h"
 #include "node/inventory.h"
 #include "node/mailbox.h"
+#include "node/node_dash.h"
 #include "node/node_forget.h"
 #include "node/peers_file.h"
 #include "node/reconcile.h"
@@ -72,9 +73,13 @@ struct node_builtin {
     bool serving; /* what the board was told */
 };
 
+struct node_dash;
+
 struct node {
     const struct node_config *config;
     const struct config_run *run; /* NULL: dev, a cluster of one */
+    const struct config_http *http;
+    int64_t began_ms; /* boot clock */
     uv_loop_t loop;
     uv_check_t check; /* a turn after every poll for IO */
     uv_timer_t timer;
@@ -89,6 +94,7 @@ struct node {
     struct catalog *catalog;
     struct host *host; /* NULL: none */
     struct front *front;
+    struct node_dash *dash; /* NULL: none */
     struct reconcile reconcile;
     bool inventory_applied;
     struct rpc_server *server;
@@ -150,6 +156,8 @@ enum fly_status node_make_slice_dir(struct node *n, struct fly_error *error);
 void node_make_catalog(struct node *n);
 /* The machines of the slice here, as a snapshot tells them, into the catalog. */
 void node_put_machines(struct node *n, const struct slice_state *s);
+/* Of the cluster's tokens. */
+void node_gate_config(const struct node *n, struct gate_config *out);
 void node_make_front(struct node *n);
 
 /* node_cluster.c. The feed's sockets are made before any thread of the node's own, gossip last. */
@@ -162,6 +170,8 @@ enum fly_status node_open_admission(struct node *n, struct fly_error *error);
 void node_members(struct node *n, struct owner_now now);
 void node_take_feed(struct node *n, void *what, struct owner_now now);
 void node_tell(struct node *n);
+/* This node as a member, for `dev`, which has no gossip. */
+void node_self_member(const struct node *n, struct gossip_member *out);
 void node_cluster_turn(struct node *n, struct owner_now now);
 int64_t node_cluster_deadline(const struct node *n);
 /* Says good-bye and stops their threads; waits for them. */

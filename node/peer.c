@@ -115,6 +115,7 @@ static const struct access table[] = {
     {.method = &rpc_edge_launch, .scope = TOKEN_SCOPE_LAUNCH},
     {.method = &rpc_edge_cancel, .scope = TOKEN_SCOPE_LAUNCH},
     {.method = &rpc_edge_list, .scope = TOKEN_SCOPE_READ},
+    {.method = &rpc_edge_machines, .scope = TOKEN_SCOPE_READ},
     {.method = &rpc_edge_status, .scope = TOKEN_SCOPE_READ},
     {.method = &rpc_edge_destroy, .scope = TOKEN_SCOPE_DESTROY},
     {.method = &rpc_edge_watch, .scope = TOKEN_SCOPE_WATCH},

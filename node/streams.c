@@ -115,6 +115,9 @@ static void take_event(struct streams *s, struct stream *st, const struct event 
     if (catalog_apply(s->config.catalog, event) != FLY_OK) {
         fly_log_warn("catalog.full", F_STR("machine", event->machine));
     }
+    if (s->config.observer.event != NULL) {
+        s->config.observer.event(s->config.observer.user, event);
+    }
     s->config.seen(s->config.user, st->tag, event->incarnation, event->seq);
 }
 
@@ -249,6 +252,33 @@ void streams_receive(struct streams *s, uint64_t source, struct fly_bytes data, 
     follow_receive(&st->follow, &message, now_ms, &sink);
 }
 
+/* --- pictures --- */
+
+void streams_snapshot_begin(struct streams *s, uint32_t tag)
+{
+    catalog_snapshot_begin(s->config.catalog, tag);
+    if (s->config.observer.snapshot_begin != NULL) {
+        s->config.observer.snapshot_begin(s->config.observer.user, tag);
+    }
+}
+
+enum fly_status streams_snapshot_put(struct streams *s, uint32_t tag,
+                                     const struct catalog_machine *m)
+{
+    if (s->config.observer.snapshot_put != NULL) {
+        s->config.observer.snapshot_put(s->config.observer.user, tag, m);
+    }
+    return catalog_snapshot_put(s->config.catalog, tag, m);
+}
+
+void streams_snapshot_end(struct streams *s, uint32_t tag, uint64_t incarnation, uint64_t seq)
+{
+    catalog_snapshot_end(s->config.catalog, tag, seq);
+    if (s->config.observer.snapshot_end != NULL) {
+        s->config.observer.snapshot_end(s->config.observer.user, tag, incarnation);
+    }
+}
+
 /* --- repair --- */
 
 static void replay_done(void *user, uint64_t context, struct rpc_reply *reply)
@@ -303,7 +333,7 @@ static void put_machines(struct streams *s, struct stream *st, const Fly__V1__Ma
                                           .cordoned = m->cordoned};
         if (!fly_copy_string(machine.name, sizeof machine.name, m->name) ||
             !fly_copy_string(machine.region, sizeof machine.region, m->region) ||
-            catalog_snapshot_put(s->config.catalog, st->tag, &machine) != FLY_OK) {
+            streams_snapshot_put(s, st->tag, &machine) != FLY_OK) {
             s->refused++;
         }
     }
@@ -329,14 +359,14 @@ static void machines_done(void *user, uint64_t context, struct rpc_reply *reply)
         follow_failed(&st->follow, st->question, s->now_ms);
     } else {
         if (st->asked_incarnation == 0) {
-            catalog_snapshot_begin(s->config.catalog, st->tag);
+            streams_snapshot_begin(s, st->tag);
             st->asked_incarnation = r->incarnation;
             st->asked_seq = r->seq;
         }
         put_machines(s, st, r);
         if (r->next == 0) {
             uint64_t seq = st->asked_seq;
-            catalog_snapshot_end(s->config.catalog, st->tag, seq);
+            streams_snapshot_end(s, st->tag, r->incarnation, seq);
             st->founded_ms = r->founded_ms;
             st->asked_incarnation = 0;
             if (follow_snapshot(&st->follow, st->question, r->incarnation, seq, s->now_ms)) {
@@ -412,5 +442,8 @@ void streams_forget(struct streams *s, uint32_t tag)
     if (st != NULL && !st->forgotten) {
         st->forgotten = true;
         catalog_drop_slice(s->config.catalog, tag);
+        if (s->config.observer.dropped != NULL) {
+            s->config.observer.dropped(s->config.observer.user, tag);
+        }
     }
 }

@@ -43,6 +43,18 @@ struct stream {
     bool asking;       /* an RPC of the repair is under way */
 };
 
+/* Who wants to know all that the catalog is told. All calls are NULL or none. */
+struct streams_observer {
+    void (*event)(void *user, const struct event *event);
+    /* A slice's machines as they are, in any number of pieces; those that are not among them at the
+     * end are gone. What was begun and not ended begins again. */
+    void (*snapshot_begin)(void *user, uint32_t tag);
+    void (*snapshot_put)(void *user, uint32_t tag, const struct catalog_machine *m);
+    void (*snapshot_end)(void *user, uint32_t tag, uint64_t incarnation);
+    void (*dropped)(void *user, uint32_t tag); /* it was declared lost */
+    void *user;
+};
+
 struct streams_config {
     struct catalog *catalog;
     struct directory *directory;
@@ -52,6 +64,7 @@ struct streams_config {
     /* {tag, incarnation, seq} was seen: for the peers file. */
     void (*seen)(void *user, uint32_t tag, uint64_t incarnation, uint64_t seq);
     void *user;
+    struct streams_observer observer;
 };
 
 struct streams *streams_create(const struct streams_config *config);
@@ -69,6 +82,13 @@ int64_t streams_deadline(const struct streams *s);
 void streams_host(struct streams *s, uint32_t tag, uint64_t incarnation, uint64_t last,
                   int64_t founded_ms);
 void streams_host_event(struct streams *s, const struct event *event);
+
+/* The machines of a slice as they are, into the catalog and to the observer: of the slice here by
+ * the node, of others by the repair. RESOURCE_EXHAUSTED: the catalog is full. */
+void streams_snapshot_begin(struct streams *s, uint32_t tag);
+enum fly_status streams_snapshot_put(struct streams *s, uint32_t tag,
+                                     const struct catalog_machine *m);
+void streams_snapshot_end(struct streams *s, uint32_t tag, uint64_t incarnation, uint64_t seq);
 
 uint32_t streams_count(const struct streams *s);
 struct stream *streams_at(struct streams *s, uint32_t i);

@@ -61,25 +61,54 @@ bool shape_vm_state_find(const char *name, uint32_t *out)
     return false;
 }
 
+static const struct {
+    uint32_t value;
+    const char *name;
+} event_types[] = {
+    {FLY__V1__EVENT_TYPE__EVENT_VM_STARTED, "vm_started"},
+    {FLY__V1__EVENT_TYPE__EVENT_VM_DESTROYED, "vm_destroyed"},
+    {FLY__V1__EVENT_TYPE__EVENT_MACHINE_ADDED, "machine_added"},
+    {FLY__V1__EVENT_TYPE__EVENT_MACHINE_RESIZED, "machine_resized"},
+    {FLY__V1__EVENT_TYPE__EVENT_MACHINE_REMOVED, "machine_removed"},
+    {FLY__V1__EVENT_TYPE__EVENT_MACHINE_CORDONED, "machine_cordoned"},
+    {FLY__V1__EVENT_TYPE__EVENT_MACHINE_UNCORDONED, "machine_uncordoned"},
+};
+
 const char *shape_event_type(uint32_t type)
 {
-    switch (type) {
-    case FLY__V1__EVENT_TYPE__EVENT_MACHINE_ADDED:
-        return "machine_added";
-    case FLY__V1__EVENT_TYPE__EVENT_MACHINE_RESIZED:
-        return "machine_resized";
-    case FLY__V1__EVENT_TYPE__EVENT_MACHINE_REMOVED:
-        return "machine_removed";
-    case FLY__V1__EVENT_TYPE__EVENT_VM_STARTED:
-        return "vm_started";
-    case FLY__V1__EVENT_TYPE__EVENT_VM_DESTROYED:
-        return "vm_destroyed";
-    case FLY__V1__EVENT_TYPE__EVENT_MACHINE_CORDONED:
-        return "machine_cordoned";
-    case FLY__V1__EVENT_TYPE__EVENT_MACHINE_UNCORDONED:
-        return "machine_uncordoned";
-    default:
-        return "unknown";
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(event_types); i++) {
+        if (event_types[i].value == type) {
+            return event_types[i].name;
+        }
+    }
+    return "unknown";
+}
+
+bool shape_event_type_find(const char *name, uint32_t *out, const char **near)
+{
+    const char *names[FLY_ARRAY_COUNT(event_types)];
+
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(event_types); i++) {
+        names[i] = event_types[i].name;
+        if (strcasecmp(name, names[i]) == 0) {
+            *out = event_types[i].value;
+            return true;
+        }
+    }
+    *near = text_nearest(name, names, FLY_ARRAY_COUNT(names));
+    return false;
+}
+
+void shape_event_types(char out[static SHAPE_EVENT_TYPES_TEXT])
+{
+    size_t used = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(event_types); i++) {
+        int put = snprintf(out + used, SHAPE_EVENT_TYPES_TEXT - used, "%s%s", i > 0 ? ", " : "",
+                           event_types[i].name);
+        FLY_CHECK(put > 0 && (size_t)put < SHAPE_EVENT_TYPES_TEXT - used);
+        used += (size_t)put;
     }
 }
 
@@ -150,6 +179,21 @@ json_t *shape_region(const Fly__V1__Region *region)
     return object;
 }
 
+json_t *shape_machine(const Fly__V1__Machine *machine)
+{
+    json_t *object = json_object();
+
+    put(&object, "name", shape_text(machine->name));
+    put(&object, "region", shape_text(machine->region));
+    put(&object, "slice", shape_text(machine->slice));
+    put(&object, "cores", number(machine->cores));
+    put(&object, "cores_free", number(machine->cores_free));
+    put(&object, "memory_bytes", number(machine->memory_bytes));
+    put(&object, "memory_free_bytes", number(machine->memory_free_bytes));
+    put(&object, "cordoned", json_boolean(machine->cordoned));
+    return object;
+}
+
 static json_t *texts(char *const *items, size_t count)
 {
     json_t *array = json_array();
@@ -193,6 +237,8 @@ json_t *shape_member(const Fly__V1__Member *member)
     put(&object, "gossip", text_or_null(member->gossip));
     put(&object, "rpc", text_or_null(member->rpc));
     put(&object, "pub", text_or_null(member->pub));
+    put(&object, "http", text_or_null(member->http));
+    put(&object, "rtt_us", member->rtt_us != 0 ? number(member->rtt_us) : json_null());
     put(&object, "slices", slices_of(member));
     put(&object, "generation", number(member->generation));
     put(&object, "version", number(member->version));

@@ -1,6 +1,5 @@
 #include "client/lib/text.h"
 
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,15 +80,27 @@ static size_t character_width(uint32_t c)
     return 1;
 }
 
+size_t text_character(const char *text, uint32_t *out, size_t *width)
+{
+    size_t size = next_character(text, out);
+
+    if (size == 0) {
+        *out = '?';
+        size = 1;
+    }
+    *width = character_width(*out);
+    return size;
+}
+
 size_t text_width(const char *text)
 {
     size_t width = 0;
 
     while (*text != '\0') {
         uint32_t c = 0;
-        size_t size = next_character(text, &c);
-        width += size == 0 ? 1 : character_width(c);
-        text += size == 0 ? 1 : size;
+        size_t columns = 1;
+        text += text_character(text, &c, &columns);
+        width += columns;
     }
     return width;
 }

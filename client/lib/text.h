@@ -9,12 +9,16 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 enum { TABLE_COLUMNS_MAX = 12 };
 
 /* Copies a text into out[max], cut between characters if it must be, safe for a terminal. */
 void text_clean(const char *text, char *out, size_t max);
+/* The first character of a clean UTF-8 text that is not empty, and its columns (0, 1 or 2). Returns
+ * its bytes. */
+size_t text_character(const char *text, uint32_t *out, size_t *width);
 /* Columns that a clean UTF-8 text takes on a terminal: wide letters count two, marks none. */
 size_t text_width(const char *text);
 /* Edits (insert, delete, change, swap of neighbours) between two texts of at most 63 bytes, any

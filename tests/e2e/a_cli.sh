@@ -4,10 +4,10 @@
 
 step "help is on stdout, and everywhere"
 expect_exit 0 flyrpc --help
-for word in regions launch list status destroy cancel watch members slice join-token token version; do
+for word in regions launch list status destroy cancel watch members dash slice join-token token version; do
     expect_text "$out" "$word"
 done
-for command in regions launch list status destroy cancel watch members version "token create" \
+for command in regions launch list status destroy cancel watch members dash version "token create" \
     "token inspect" "slice list" "slice forget" "join-token create" "join-token list" \
     "join-token revoke"; do
     # shellcheck disable=SC2086
@@ -16,7 +16,7 @@ for command in regions launch list status destroy cancel watch members version "
 done
 expect_exit 0 flynode --help
 expect_exit 0 flynode dev --help
-for word in --state --machines --regions-file --rpc; do
+for word in --state --machines --regions-file --rpc --http; do
     expect_text "$out" "$word"
 done
 expect_exit 0 flynode check --help

@@ -11,7 +11,7 @@ expect_exit 0 flyrpc regions --json
 step "two processes never share a state folder"
 free_port
 run flynode dev --state "$tmp/a/state" --machines "$root/data/machines.csv" \
-    --regions-file "$root/data/regions.csv" --rpc "tcp://127.0.0.1:$port"
+    --regions-file "$root/data/regions.csv" --rpc "tcp://127.0.0.1:$port" --http off
 [ "$code" -ne 0 ] && [ "$code" -lt 128 ] || fail "exit code $code"
 expect_exit 0 flyrpc regions
 

@@ -187,7 +187,7 @@ launch_node() {
     setsid flynode dev --state "$tmp/$name/state" \
         --machines "${FLY_MACHINES:-$root/data/machines.csv}" \
         --regions-file "${FLY_REGIONS:-$root/data/regions.csv}" \
-        --rpc "tcp://127.0.0.1:${node_port[$name]}" "$@" </dev/null >>"$tmp/$name/log" 2>&1 &
+        --rpc "tcp://127.0.0.1:${node_port[$name]}" --http off "$@" </dev/null >>"$tmp/$name/log" 2>&1 &
     node_pid[$name]=$!
 }
 
@@ -234,7 +234,7 @@ launch_member() {
     serving_seen[$name]=$(grep -c ' node\.serving ' "$tmp/$name/log" 2>/dev/null) || true
     setsid flynode run --state "$tmp/$name/state" --rpc "127.0.0.1:${node_port[$name]}" \
         --gossip "127.0.0.1:${node_gossip[$name]}" --pub "127.0.0.1:${node_pub[$name]}" \
-        --regions-file "${FLY_REGIONS:-$root/data/regions.csv}" --beacon=off \
+        --regions-file "${FLY_REGIONS:-$root/data/regions.csv}" --beacon=off --http off \
         "$@" </dev/null >>"$tmp/$name/log" 2>&1 &
     node_pid[$name]=$!
 }

@@ -68,12 +68,16 @@ static void answer_members(struct rpc_call *call)
     b.n_roles = 1;
     b.state = FLY__V1__MEMBER_STATE__MEMBER_ALIVE;
     b.rpc = "tls+tcp://192.168.100.102:7401";
+    b.rtt_us = 12349;
+    b.http = "https://192.168.100.102:7403";
     c.name = "gamma";
     c.roles = (char *[]){"peer"};
     c.n_roles = 1;
     c.state = FLY__V1__MEMBER_STATE__MEMBER_DEAD;
     c.since_ms = 125 * 1000;
     c.gossip = "192.168.100.103:7400";
+    c.rtt_us = 250;
+    c.http = "https://192.168.100.103:7403";
     reply.members = members;
     reply.n_members = 3;
     rpc_call_reply(call, &reply.base);
@@ -324,14 +328,18 @@ static void test_members(void **state)
 {
     (void)state;
     expect(0, "flyrpc members");
-    assert_string_equal(output, "NAME    REGION  ROLES      STATE    ADDRESS               SLICES\n"
-                                "alpha*  SIN     peer,edge  alive    192.168.100.101:7401  0a1b2c\n"
-                                "beta    -       edge       stalled  192.168.100.102:7401  -\n"
-                                "gamma   -       peer       dead     192.168.100.103:7400  -\n"
-                                "* answered this\n"
-                                "alpha: machine sin-01 is cordoned: slice 0a0a0a has it?[2J\n"
-                                "gamma: dead for 2 min\n");
+    assert_string_equal(
+        output, "NAME    REGION  ROLES      STATE        RTT  ADDRESS               SLICES\n"
+                "alpha*  SIN     peer,edge  alive          -  192.168.100.101:7401  0a1b2c\n"
+                "beta    -       edge       stalled  12.3 ms  192.168.100.102:7401  -\n"
+                "gamma   -       peer       dead           -  192.168.100.103:7400  -\n"
+                "* answered this\n"
+                "alpha: machine sin-01 is cordoned: slice 0a0a0a has it?[2J\n"
+                "gamma: dead for 2 min\n");
     expect_narrow();
+    expect(0, "flyrpc members --wide");
+    expect_text("DASHBOARD");
+    expect_text("192.168.100.102:7401  -       https://192.168.100.102:7403\n");
     expect(0, "flyrpc members --json");
     json_t *root = json();
     json_t *first = json_array_get(root, 0);
@@ -340,7 +348,13 @@ static void test_members(void **state)
     assert_int_equal(json_integer_value(json_object_get(
                          json_array_get(json_object_get(first, "slices"), 0), "epoch")),
                      7);
+    assert_true(json_is_null(json_object_get(first, "rtt_us")));
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(root, 1), "rtt_us")), 12349);
     json_decref(root);
+    expect(0, "flyrpc dash"); /* gamma is dead */
+    assert_string_equal(output, "https://192.168.100.102:7403\n");
+    expect(0, "flyrpc dash --json");
+    expect_text("\"node\":");
 }
 
 static void test_slices(void **state)
@@ -438,9 +452,13 @@ static void test_join_tokens(void **state)
 
 static void test_denied(void **state)
 {
-    static const char *const commands[] = {
-        "members",           "slice list",      "slice forget 0a1b2c --yes",
-        "join-token create", "join-token list", "join-token revoke c0"};
+    static const char *const commands[] = {"members",
+                                           "dash",
+                                           "slice list",
+                                           "slice forget 0a1b2c --yes",
+                                           "join-token create",
+                                           "join-token list",
+                                           "join-token revoke c0"};
 
     (void)state;
     (void)pthread_mutex_lock(&edge.lock);

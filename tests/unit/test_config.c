@@ -103,6 +103,7 @@ static void test_values(void **state)
     };
     char dir[256];
     struct node_config c;
+    struct config_http http;
     struct fly_error error;
 
     (void)state;
@@ -110,7 +111,7 @@ static void test_values(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         assert_int_equal(config_load(&c, &error), FLY_OK);
         assert_int_equal(config_set(&c, rows[i].key, rows[i].value, &error), FLY_OK);
-        if ((config_check(&c, &error) == FLY_OK) != rows[i].good) {
+        if ((config_check(&c, &http, &error) == FLY_OK) != rows[i].good) {
             fail_msg("%s %s", rows[i].key, rows[i].value);
         }
     }

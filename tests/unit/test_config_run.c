@@ -142,6 +142,66 @@ static void test_addresses(void **state)
     }
 }
 
+/* Where a dashboard listens, and how. */
+static void test_http(void **state)
+{
+    static const struct {
+        const char *what;
+        const char *set;
+        const char *address; /* NULL: off */
+        bool https;
+        bool told;
+    } rows[] = {
+        {"beside rpc", "", "127.0.0.1:7403", false, false},
+        {"a port of rpc moves it", "rpc=127.0.0.1:7411", "127.0.0.1:7413", false, false},
+        {"any free port", "rpc=127.0.0.1:0", "127.0.0.1:0", false, false},
+        {"no port beside it", "rpc=127.0.0.1:65534", "127.0.0.1:7403", false, false},
+        {"off loopback only https", "rpc=10.0.0.5", "10.0.0.5:7403", true, false},
+        {"everywhere", "rpc=0.0.0.0 advertise=10.0.0.5", "0.0.0.0:7403", true, false},
+        {"off", "http=off", NULL, false, false},
+        {"off for who is no dash", "roles=peer http=off", NULL, false, false},
+        {"elsewhere", "rpc=10.0.0.5 http=127.0.0.1:80", "127.0.0.1:80", false, true},
+        {"the default port", "rpc=10.0.0.5:9 http=[::1]", "[::1]:7403", false, true},
+        {"https on loopback", "http=https://127.0.0.1:443", "127.0.0.1:443", true, true},
+        {"a certificate of its own", "http=127.0.0.1 http-cert=/c http-key=/k", "127.0.0.1:7403",
+         true, true},
+        {"insecure", "http=http://10.0.0.5 http-insecure=on", "10.0.0.5:7403", false, true},
+        {"insecure by the default address", "rpc=10.0.0.5 http-insecure=on", "10.0.0.5:7403", false,
+         false},
+        {"insecure is no reason against https", "http=https://10.0.0.5 http-insecure=on",
+         "10.0.0.5:7403", true, true},
+    };
+    struct node_config c;
+    struct config_run r;
+    struct fly_error error;
+    char text[CONFIG_ADDRESS_TEXT_SIZE];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        load(&c);
+        assert_int_equal(set_all(&c, rows[i].set, &error), FLY_OK);
+        if (config_check_run(&c, &r, &error) != FLY_OK) {
+            fail_msg("%s: %s", rows[i].what, error.text);
+        }
+        config_address_format(r.http.address.host, r.http.address.port, text);
+        if (r.http.on != (rows[i].address != NULL) ||
+            (r.http.on && (strcmp(text, rows[i].address) != 0 || r.http.https != rows[i].https ||
+                           r.http.told != rows[i].told))) {
+            fail_msg("%s: %s https %d told %d", rows[i].what, text, r.http.https, r.http.told);
+        }
+    }
+    load(&c);
+    assert_int_equal(set_all(&c,
+                             "autospawn=sin,@nrt autospawn-token-file=/t vms-max=12 "
+                             "launches-per-minute=7",
+                             &error),
+                     FLY_OK);
+    assert_int_equal(config_check_run(&c, &r, &error), FLY_OK);
+    assert_string_equal(r.http.autospawn, "SIN,NRT");
+    assert_int_equal(r.http.vms_max, 12);
+    assert_int_equal(r.http.launches_per_minute, 7);
+}
+
 static void test_values(void **state)
 {
     struct node_config c;
@@ -241,6 +301,25 @@ static void test_refused(void **state)
         {"flush-interval=0ms", "flush-interval '0ms' is not from 1ms to 10s"},
         {"flush-interval=11s", "flush-interval '11s'"},
         {"flush-interval=50", "flush-interval '50'"},
+        {"http=localhost", "http 'localhost' is not off, ADDR or ADDR:PORT"},
+        {"http=tcp://127.0.0.1:7403", "http 'tcp://127.0.0.1:7403'"},
+        {"http=http://http://127.0.0.1", "http 'http://http://127.0.0.1'"},
+        {"http=127.0.0.1:70000", "http '127.0.0.1:70000'"},
+        {"http=127.0.0.1:7401", "http and rpc have the same port 7401"},
+        {"http=127.0.0.1:7402", "http and pub have the same port 7402"},
+        {"http=http://10.0.0.5:80", "http 10.0.0.5:80 is not on loopback: tokens would travel"},
+        {"http=http://0.0.0.0", "http 0.0.0.0:7403 is not on loopback"},
+        {"roles=peer http=127.0.0.1", "http needs the role dash, and the roles of this node are"},
+        {"http-cert=/c", "http-cert is of no use without http-key"},
+        {"http-key=/k", "http-key is of no use without http-cert"},
+        {"http=http://127.0.0.1 http-cert=/c http-key=/k", "http-cert is told: leave one out"},
+        {"launches-per-minute=0", "launches-per-minute '0' is not a number from 1 to 100000"},
+        {"launches-per-minute=ten", "launches-per-minute 'ten'"},
+        {"vms-max=-1", "vms-max '-1' is not a number from 0"},
+        {"vms-max=", "vms-max ''"},
+        {"autospawn=SIN", "autospawn needs --autospawn-token-file"},
+        {"autospawn-token-file=/t", "autospawn-token-file is of no use without autospawn"},
+        {"autospawn=SIN,,NRT autospawn-token-file=/t", "autospawn 'SIN,,NRT'"},
         {"log-level=loud", "log-level 'loud'"},
         {"state=", "state is empty"},
     };
@@ -323,7 +402,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults), cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_values),   cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_sources),
+        cmocka_unit_test(test_sources),  cmocka_unit_test(test_http),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

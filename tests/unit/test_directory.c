@@ -126,6 +126,14 @@ static void test_texts(void **state)
     assert_string_equal(text, "10.0.0.5:7400");
     directory_pub_url(&m, text);
     assert_string_equal(text, "");
+    directory_http_url(&m, text);
+    assert_string_equal(text, "");
+    m.meta.http_port = 7403;
+    directory_http_url(&m, text);
+    assert_string_equal(text, "http://10.0.0.5:7403");
+    m.meta.https = true;
+    directory_http_url(&m, text);
+    assert_string_equal(text, "https://10.0.0.5:7403");
     memcpy(m.meta.address.ip, v6, sizeof v6);
     m.meta.tls = true;
     m.meta.pub_port = 7402;

@@ -84,6 +84,44 @@ static void test_claim_extension(void **state)
     }
 }
 
+/* The first extension: a dashboard's port. Who knows nothing of it has 0, and so has who is cut. */
+static void test_claim_http(void **state)
+{
+    static const struct {
+        const char *what;
+        uint16_t port;
+        bool https;
+        size_t cut; /* bytes, from the end of what is signed */
+        uint16_t read_port;
+        bool read_https;
+    } cases[] = {
+        {"none", 0, false, 0, 0, false},
+        {"http", 7403, false, 0, 7403, false},
+        {"https", 65535, true, 0, 65535, true},
+        {"no port, no https", 0, true, 0, 0, false},
+        {"one byte short", 7403, true, 1, 0, false},
+        {"only one byte", 7403, true, 2, 0, false},
+    };
+    struct fixture f = {0};
+    struct packet_claim back;
+    uint8_t bytes[PACKET_CLAIM_MAX];
+
+    (void)state;
+    fixture_identities(&f);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct packet_claim claim = full_claim(&f);
+        claim.meta.http_port = cases[i].port;
+        claim.meta.https = cases[i].https;
+        size_t size = packet_claim_encode(&claim, &f.peers[1].keys, CLUSTER, bytes);
+        struct fly_bytes cut = {bytes, size - cases[i].cut};
+        if (!packet_claim_decode(cut, &back) || back.meta.http_port != cases[i].read_port ||
+            back.meta.https != cases[i].read_https ||
+            packet_meta_same(&claim.meta, &back.meta) != (cases[i].cut == 0)) {
+            fail_msg("%s", cases[i].what);
+        }
+    }
+}
+
 static void test_compare(void **state)
 {
     const struct {
@@ -205,8 +243,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_claim),      cmocka_unit_test(test_claim_extension),
-        cmocka_unit_test(test_compare),    cmocka_unit_test(test_meta_ok),
-        cmocka_unit_test(test_accusation), cmocka_unit_test(test_keyring),
+        cmocka_unit_test(test_claim_http), cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_meta_ok),    cmocka_unit_test(test_accusation),
+        cmocka_unit_test(test_keyring),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,6 +46,7 @@ static const struct {
     {"fly.v1.Edge/Launch", SOME, TOKEN_SCOPE_LAUNCH, 0},
     {"fly.v1.Edge/Cancel", SOME, TOKEN_SCOPE_LAUNCH, 0},
     {"fly.v1.Edge/List", SOME, TOKEN_SCOPE_READ, 0},
+    {"fly.v1.Edge/Machines", SOME, TOKEN_SCOPE_READ, 0},
     {"fly.v1.Edge/Status", SOME, TOKEN_SCOPE_READ, 0},
     {"fly.v1.Edge/Destroy", SOME, TOKEN_SCOPE_DESTROY, 0},
     {"fly.v1.Edge/Watch", SOME, TOKEN_SCOPE_WATCH, 0},

@@ -46,6 +46,7 @@ static const struct expected node_methods[] = {
     {&rpc_edge_regions, "fly.v1.Edge/Regions", RPC_READ_ONLY, HEDGED},
     {&rpc_edge_launch, "fly.v1.Edge/Launch", 0, {0}},
     {&rpc_edge_list, "fly.v1.Edge/List", RPC_READ_ONLY, RETRIED},
+    {&rpc_edge_machines, "fly.v1.Edge/Machines", RPC_READ_ONLY, RETRIED},
     {&rpc_edge_status, "fly.v1.Edge/Status", RPC_READ_ONLY, HEDGED},
     {&rpc_edge_destroy, "fly.v1.Edge/Destroy", RPC_FINISH, {0}},
     {&rpc_edge_cancel, "fly.v1.Edge/Cancel", RPC_FINISH, {0}},
