@@ -9,7 +9,8 @@
  */
 import { REGION_NONE } from './wire'
 
-export const CELL_MAX_PX = 14
+/** Sides of a cell that are tried, from the largest. */
+const CELL_PX = [44, 38, 32, 28, 24, 21, 18, 16, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1]
 export const LABEL_PX = 20
 export const GAP_PX = 10
 const BLOCK_MIN_PX = 72 // a label is read there
@@ -218,13 +219,20 @@ export function layoutFleet(
   only: number | null = null,
 ): Layout {
   const { groups, order } = grouped(regionOf, count, only)
-  let cellPx = CELL_MAX_PX
+  let cellPx = 1
   let grid = gridOf(cellPx, widthPx)
-  let best = bestShelves(groups, grid, Math.floor(heightPx / cellPx))
-  while (cellPx > 1 && best.rows * cellPx > heightPx) {
-    cellPx--
-    grid = gridOf(cellPx, widthPx)
-    best = bestShelves(groups, grid, Math.floor(heightPx / cellPx))
+  let best = bestShelves(groups, grid, heightPx)
+  for (const px of CELL_PX) {
+    // Not even the machines alone would have room.
+    if (order.length * px * px > widthPx * heightPx) {
+      continue
+    }
+    cellPx = px
+    grid = gridOf(px, widthPx)
+    best = bestShelves(groups, grid, Math.floor(heightPx / px))
+    if (best.rows * px <= heightPx) {
+      break
+    }
   }
   const blocks: Block[] = []
   let y = 0
