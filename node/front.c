@@ -7,7 +7,7 @@
 
 #include "fly/v1/edge.rpc.h"
 #include "fly/v1/slice.rpc.h"
-#include "node/front_parts.h"
+#include "node/front_watch_parts.h"
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
 #include "proto/base/id.h"
@@ -90,6 +90,7 @@ struct front *front_create(const struct front_config *config)
     fly_list_init(&f->queries);
     f->directs = table_make(FRONT_DIRECTS_MAX);
     f->served = table_make(FRONT_SERVED_MAX);
+    f->batches = watch_batches_create(fly_rng_next(&f->rng));
     f->next_due_ms = INT64_MAX;
     f->watch_due_ms = INT64_MAX;
     sweep_init(&f->sweep, config->tag, config->root_tag, TICKET_SWEEP, fly_rng_next(&f->rng),
@@ -104,6 +105,7 @@ void front_destroy(struct front *f)
     }
     FLY_CHECK(front_idle(f));
     router_destroy(f->router);
+    watch_batches_destroy(f->batches);
     free(f->launches);
     free(f->directs.slots);
     free(f->served.slots);
@@ -512,10 +514,7 @@ void front_open(struct front *f)
 void front_stop(struct front *f)
 {
     f->stopping = true;
-    while (!fly_list_empty(&f->watchers)) {
-        front_watch_end(f, FLY_CONTAINER(f->watchers.next, struct watcher, link), FLY_UNAVAILABLE,
-                        "the node is stopping");
-    }
+    front_watch_stop(f, FLY_UNAVAILABLE, "the node is stopping");
 }
 
 void front_abandon(struct front *f, struct owner_now now)

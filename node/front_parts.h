@@ -1,5 +1,5 @@
 /*
- * front_parts - the insides of the front, for front.c, front_read.c and front_watch.c.
+ * front_parts - the insides of the front, for front.c and the front_*.c.
  */
 #ifndef FLY_NODE_FRONT_PARTS_H
 #define FLY_NODE_FRONT_PARTS_H
@@ -25,6 +25,8 @@ enum {
     FRONT_LIST_DEFAULT = 500,
     FRONT_REFUSAL_LOG_MS = 1000,
     WATCH_BATCH_MAX = 256, /* events or VMs in one message */
+    WATCH_PACE_MS = 10,    /* events go out at once, or once in this time */
+    WATCH_PACE_MAX_MS = 10000,
 };
 
 /* A Launch or Cancel under way. */
@@ -58,44 +60,8 @@ struct direct_table {
     uint32_t count;     /* in use */
 };
 
-enum watch_mode {
-    WATCH_WAIT = 0, /* nothing is known of the slice yet */
-    WATCH_LIVE,     /* events come from the stream's ring */
-    WATCH_CATCHUP,  /* and before that from the owner's retention */
-    WATCH_RESET,    /* what lives now is being told */
-};
-
-/* Where a watcher stands in one slice. */
-struct watch_slice {
-    uint32_t tag;
-    enum watch_mode mode;
-    bool waited;          /* the watch began before anything was known of the slice */
-    uint64_t incarnation; /* of `next`; 0: none */
-    uint64_t next;        /* seq of the next event to send */
-    bool asking;          /* an owner was asked for it */
-    int64_t ask_ms;       /* not before */
-    uint64_t reset_after; /* RESET: VMs up to this number were sent */
-    uint64_t reset_incarnation;
-    uint64_t reset_next; /* where events go on after the reset; 0: its first part was not sent */
-    const char *reason;  /* of the reset: static */
-};
-
-struct watcher {
-    struct rpc_call *call;
-    uint64_t id;
-    char region[FLY_REGION_SIZE]; /* empty: all */
-    struct watch_slice *slices;   /* CURSORS_MAX */
-    uint32_t slice_count;
-    bool from_now;       /* began without a cursor */
-    bool begun;          /* has had its first turn */
-    bool blocked;        /* until on_writable */
-    bool tell;           /* its cursor has a slice that it was not told of */
-    uint64_t untold;     /* events that its filter left out since it was told where it stands */
-    int64_t began_ms;    /* wall */
-    uint32_t turn;       /* the stream that is looked at first */
-    const char *refused; /* why it ends; NULL: it does not */
-    struct fly_list link;
-};
+struct watcher;
+struct watch_batches;
 
 enum query_kind { QUERY_LIST = 1, QUERY_STATUS, QUERY_DESTROY };
 
@@ -118,6 +84,7 @@ struct front {
     struct fly_list watchers;
     uint32_t watcher_count;
     uint64_t watcher_next_id;
+    struct watch_batches *batches;
     int64_t watch_due_ms; /* an owner is asked again */
     struct fly_list queries;
     uint32_t query_count;
@@ -201,7 +168,8 @@ void front_machines(struct front *f, struct rpc_call *call);
 void front_slice_list(struct front *f, struct rpc_call *call);
 
 void front_watch(struct front *f, struct rpc_call *call, struct owner_now now);
-void front_watch_end(struct front *f, struct watcher *w, enum fly_status status, const char *text);
+/* Ends all watches. */
+void front_watch_stop(struct front *f, enum fly_status status, const char *text);
 /* Sends what watchers have not seen. */
 void front_watch_turn(struct front *f, struct owner_now now);
 

@@ -16,23 +16,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fly/v1/slice.rpc.h"
-#include "node/front_parts.h"
+#include "node/front_watch_parts.h"
 #include "node/slice_wire.h"
 #include "proto/base/check.h"
-#include "proto/wire/cursors.h"
 
 enum {
-    WATCH_CALL_MS = 1500,
-    WATCH_PAUSE_MS = 250,    /* before an owner is asked again that had nothing to say */
     WATCH_UNTOLD_MAX = 1024, /* events that a filter left out: then the cursor is told */
-    CATCHUP_LIMIT = WATCH_BATCH_MAX,
+    WATCH_RANGE_MS = 1000,   /* LATEST: a range that is older goes on with what is new */
+    REPLY_CURSOR = 2 << 3 | 2,
 };
-
-/* The question of a watcher to an owner: which watcher, which of its slices. */
-enum { QUESTION_BITS = 8 };
-
-_Static_assert(CURSORS_MAX <= 1 << QUESTION_BITS, "a slice's place fits a question");
 
 static void watcher_free(struct front *f, struct watcher *w)
 {
@@ -43,7 +35,7 @@ static void watcher_free(struct front *f, struct watcher *w)
     free(w);
 }
 
-void front_watch_end(struct front *f, struct watcher *w, enum fly_status status, const char *text)
+static void watch_end(struct front *f, struct watcher *w, enum fly_status status, const char *text)
 {
     struct rpc_call *call = w->call;
 
@@ -51,10 +43,17 @@ void front_watch_end(struct front *f, struct watcher *w, enum fly_status status,
     rpc_call_fail(call, status, text, (struct fly_bytes){.size = 0});
 }
 
+void front_watch_stop(struct front *f, enum fly_status status, const char *text)
+{
+    while (!fly_list_empty(&f->watchers)) {
+        watch_end(f, FLY_CONTAINER(f->watchers.next, struct watcher, link), status, text);
+    }
+}
+
 void front_cancel(struct front *f, struct rpc_call *call)
 {
     if (!rpc_call_finished(call) && rpc_call_user(call) != NULL) {
-        front_watch_end(f, rpc_call_user(call), FLY_CANCELLED, "cancelled");
+        watch_end(f, rpc_call_user(call), FLY_CANCELLED, "cancelled");
     }
 }
 
@@ -82,9 +81,82 @@ static struct watch_slice *slice_of(struct watcher *w, uint32_t tag)
     return ws;
 }
 
+/* False: refused here. */
+static bool read_filter(struct rpc_call *call, const Fly__V1__WatchRequest *q,
+                        struct watch_filter *out)
+{
+    struct refusal r;
+    size_t unknown = 0;
+
+    for (size_t i = 0; i < q->n_types; i++) {
+        uint32_t type = (uint32_t)q->types[i];
+        unknown += type == 0 || type >= 64;
+        out->types |= type > 0 && type < 64 ? UINT64_C(1) << type : 0;
+    }
+    out->latest = q->policy == FLY__V1__WATCH_POLICY__WATCH_LATEST_PER_OBJECT;
+    if (unknown == 0 && (out->latest || q->policy == FLY__V1__WATCH_POLICY__WATCH_EVERY_EVENT) &&
+        q->pace_ms <= WATCH_PACE_MAX_MS) {
+        return true;
+    }
+    if (unknown > 0) {
+        refusal_set(&r, FLY_INVALID_ARGUMENT, FLY__V1__REASON__REASON_INVALID_SPEC, false,
+                    "types: %zu of them are no event's type", unknown);
+    } else if (q->pace_ms > WATCH_PACE_MAX_MS) {
+        refusal_set(&r, FLY_INVALID_ARGUMENT, FLY__V1__REASON__REASON_INVALID_SPEC, false,
+                    "pace_ms: %u is more than %d", q->pace_ms, WATCH_PACE_MAX_MS);
+    } else {
+        refusal_set(&r, FLY_INVALID_ARGUMENT, FLY__V1__REASON__REASON_INVALID_SPEC, false,
+                    "policy: %d is not known here", (int)q->policy);
+    }
+    refusal_send(call, &r);
+    return false;
+}
+
+static bool read_since(struct rpc_call *call, const char *text, struct cursors *out)
+{
+    struct refusal r;
+
+    out->count = 0;
+    if (text[0] == '\0' || cursors_parse(text, out)) {
+        return true;
+    }
+    refusal_set(&r, FLY_INVALID_ARGUMENT, FLY__V1__REASON__REASON_CURSOR_INVALID, false,
+                "'%.64s' is not a cursor slice:incarnation:seq", text);
+    (void)fly_copy_string(r.hint, sizeof r.hint, "give it as `flyrpc watch` printed it");
+    refusal_send(call, &r);
+    return false;
+}
+
+static void watcher_begin(struct front *f, struct rpc_call *call, const struct watch_filter *filter,
+                          const struct cursors *since, struct owner_now now)
+{
+    const Fly__V1__WatchRequest *q = (const Fly__V1__WatchRequest *)rpc_call_request(call);
+    struct watcher *w = calloc(1, sizeof *w);
+
+    FLY_CHECK(w != NULL);
+    w->call = call;
+    w->id = ++f->watcher_next_id;
+    w->filter = *filter;
+    w->pace_ms = filter->latest && q->pace_ms > WATCH_PACE_MS ? q->pace_ms : WATCH_PACE_MS;
+    w->began_ms = now.wall_ms;
+    w->behind = true;
+    w->slices = calloc(CURSORS_MAX, sizeof *w->slices);
+    FLY_CHECK(w->slices != NULL);
+    for (uint32_t i = 0; i < since->count; i++) {
+        struct watch_slice *ws = slice_of(w, since->at[i].slice);
+        ws->incarnation = since->at[i].incarnation;
+        ws->next = since->at[i].seq + 1;
+    }
+    w->from_now = since->count == 0;
+    fly_list_append(&f->watchers, &w->link);
+    f->watcher_count++;
+    rpc_call_set_user(call, w);
+}
+
 void front_watch(struct front *f, struct rpc_call *call, struct owner_now now)
 {
     const Fly__V1__WatchRequest *q = (const Fly__V1__WatchRequest *)rpc_call_request(call);
+    struct watch_filter filter = {.types = 0};
     const struct catalog_region *region = NULL;
     struct cursors since;
     struct refusal r;
@@ -94,61 +166,44 @@ void front_watch(struct front *f, struct rpc_call *call, struct owner_now now)
     if (q->region[0] != '\0' && !resumes && (region = front_region(f, call, q->region)) == NULL) {
         return;
     }
+    (void)fly_copy_string(filter.region, sizeof filter.region,
+                          region != NULL ? region->code : q->region);
     if (f->watcher_count == FRONT_WATCHERS_MAX) {
         refusal_set(&r, FLY_RESOURCE_EXHAUSTED, FLY__V1__REASON__REASON_OVERLOADED, true,
                     "%d watchers are connected already", FRONT_WATCHERS_MAX);
         refusal_send(call, &r);
         return;
     }
-    since.count = 0;
-    if (q->since[0] != '\0' && !cursors_parse(q->since, &since)) {
-        refusal_set(&r, FLY_INVALID_ARGUMENT, FLY__V1__REASON__REASON_CURSOR_INVALID, false,
-                    "'%.64s' is not a cursor slice:incarnation:seq", q->since);
-        (void)fly_copy_string(r.hint, sizeof r.hint, "give it as `flyrpc watch` printed it");
-        refusal_send(call, &r);
-        return;
+    if (read_filter(call, q, &filter) && read_since(call, q->since, &since)) {
+        watcher_begin(f, call, &filter, &since, now);
     }
-    struct watcher *w = calloc(1, sizeof *w);
-    FLY_CHECK(w != NULL);
-    w->call = call;
-    w->id = ++f->watcher_next_id;
-    w->began_ms = now.wall_ms;
-    w->slices = calloc(CURSORS_MAX, sizeof *w->slices);
-    FLY_CHECK(w->slices != NULL);
-    (void)fly_copy_string(w->region, sizeof w->region, region != NULL ? region->code : q->region);
-    for (uint32_t i = 0; i < since.count; i++) {
-        struct watch_slice *ws = slice_of(w, since.at[i].slice);
-        ws->incarnation = since.at[i].incarnation;
-        ws->next = since.at[i].seq + 1;
-    }
-    w->from_now = since.count == 0;
-    fly_list_append(&f->watchers, &w->link);
-    f->watcher_count++;
-    rpc_call_set_user(call, w);
 }
 
 /* --- messages --- */
 
 /* False: not taken now (blocked) or never (the caller is gone: on_cancel will follow; or it takes
  * only smaller messages: front_watch_turn ends it). */
-static bool send_message(struct watcher *w, Fly__V1__WatchReply *reply)
+static bool note_sent(struct watcher *w, enum fly_status status, bool cursor)
 {
-    enum fly_status status = rpc_call_send(w->call, &reply->base);
-
     w->blocked = status != FLY_OK;
     if (status == FLY_INVALID_ARGUMENT) {
         w->refused = "a message of the watch is larger than the caller takes";
     }
-    if (status == FLY_OK && reply->cursor[0] != '\0') {
+    if (status == FLY_OK && cursor) {
         w->tell = false;
         w->untold = 0;
     }
     return !w->blocked;
 }
 
+static bool send_message(struct watcher *w, Fly__V1__WatchReply *reply)
+{
+    return note_sent(w, rpc_call_send(w->call, &reply->base), reply->cursor[0] != '\0');
+}
+
 /* Where the watcher stands in all slices, with `ws` at `next` of `incarnation`. */
-static void cursor_of(const struct watcher *w, const struct watch_slice *ws, uint64_t incarnation,
-                      uint64_t next, char out[static CURSORS_TEXT_SIZE])
+static size_t cursor_of(const struct watcher *w, const struct watch_slice *ws, uint64_t incarnation,
+                        uint64_t next, char out[static CURSORS_TEXT_SIZE])
 {
     struct cursors all = {.count = 0};
 
@@ -161,29 +216,34 @@ static void cursor_of(const struct watcher *w, const struct watch_slice *ws, uin
                               (struct cursor){.slice = at->tag, .incarnation = in, .seq = seq - 1});
         }
     }
-    (void)cursors_format(&all, out);
+    return cursors_format(&all, out);
 }
 
-/* Sends events[count] of one slice; the watcher stands before `next` then. */
-static bool send_events(struct watcher *w, struct watch_slice *ws, struct event_message_pb *events,
-                        size_t count, uint64_t next)
+bool watch_send_batch(struct watcher *w, struct watch_slice *ws, struct watch_batch *batch)
 {
-    Fly__V1__Event *pointers[WATCH_BATCH_MAX];
-    Fly__V1__WatchReply reply = FLY__V1__WATCH_REPLY__INIT;
     char cursor[CURSORS_TEXT_SIZE];
 
-    for (size_t i = 0; i < count; i++) {
-        pointers[i] = &events[i].pb;
+    if (batch->count == 0) {
+        w->untold += batch->next - ws->next;
+        ws->next = batch->next;
+        return true;
     }
-    cursor_of(w, ws, ws->incarnation, next, cursor);
-    reply.n_events = count;
-    reply.events = pointers;
-    reply.cursor = cursor;
-    if (count > 0 && !send_message(w, &reply)) {
+    /* the cursor is the watcher's own: it goes behind what all are told */
+    size_t size = cursor_of(w, ws, ws->incarnation, batch->next, cursor);
+    uint8_t *at = batch->bytes + batch->size;
+    *at++ = REPLY_CURSOR;
+    size_t rest = size;
+    for (; rest >= 0x80; rest >>= 7) {
+        *at++ = (uint8_t)(rest | 0x80);
+    }
+    *at++ = (uint8_t)rest;
+    memcpy(at, cursor, size);
+    const struct fly_bytes message = {.data = batch->bytes,
+                                      .size = (size_t)(at - batch->bytes) + size};
+    if (!note_sent(w, rpc_call_send_packed(w->call, message), size > 0)) {
         return false;
     }
-    w->untold += count == 0 ? next - ws->next : 0;
-    ws->next = next;
+    ws->next = batch->next;
     return true;
 }
 
@@ -194,19 +254,14 @@ static void send_cursor(struct watcher *w)
     Fly__V1__WatchReply reply = FLY__V1__WATCH_REPLY__INIT;
     char cursor[CURSORS_TEXT_SIZE];
 
-    cursor_of(w, NULL, 0, 0, cursor);
+    (void)cursor_of(w, NULL, 0, 0, cursor);
     reply.cursor = cursor;
     if (cursor[0] != '\0') {
         (void)send_message(w, &reply);
     }
 }
 
-static bool wanted(const struct watcher *w, const struct event *e)
-{
-    return w->region[0] == '\0' || strcmp(w->region, e->region) == 0;
-}
-
-static void start_reset(struct watch_slice *ws, const char *reason)
+void watch_start_reset(struct watch_slice *ws, const char *reason)
 {
     ws->mode = WATCH_RESET;
     ws->reset_after = 0;
@@ -214,9 +269,8 @@ static void start_reset(struct watch_slice *ws, const char *reason)
     ws->reason = reason;
 }
 
-/* A part of what lives now. `last`: no more follows. */
-static void send_reset(struct watcher *w, struct watch_slice *ws, uint64_t incarnation,
-                       uint64_t seq, Fly__V1__Vm **vms, size_t count, uint64_t after, bool last)
+void watch_send_reset(struct watcher *w, struct watch_slice *ws, uint64_t incarnation, uint64_t seq,
+                      Fly__V1__Vm **vms, size_t count, uint64_t after, bool last)
 {
     Fly__V1__WatchReply reply = FLY__V1__WATCH_REPLY__INIT;
     char cursor[CURSORS_TEXT_SIZE];
@@ -234,7 +288,7 @@ static void send_reset(struct watcher *w, struct watch_slice *ws, uint64_t incar
     reply.n_vms = count;
     reply.vms = vms;
     if (last) { /* only who has seen all parts may go on from here */
-        cursor_of(w, ws, ws->reset_incarnation, ws->reset_next, cursor);
+        (void)cursor_of(w, ws, ws->reset_incarnation, ws->reset_next, cursor);
         reply.cursor = cursor;
     }
     if (!send_message(w, &reply)) {
@@ -257,7 +311,7 @@ static void reset_here(struct watcher *w, struct watch_slice *ws, struct owner *
 {
     const struct slice_totals *sum = slice_totals(owner_state(owner));
     const struct vm_query query = {
-        .region = w->region, .state = VM_STARTED, .after = ws->reset_after};
+        .region = w->filter.region, .state = VM_STARTED, .after = ws->reset_after};
     struct vm_message *vms = calloc(WATCH_BATCH_MAX, sizeof *vms);
     Fly__V1__Vm *pointers[WATCH_BATCH_MAX];
     struct found_vm *live = NULL;
@@ -271,145 +325,10 @@ static void reset_here(struct watcher *w, struct watch_slice *ws, struct owner *
         vm_message_fill(&vms[shown], &vm);
         pointers[shown] = &vms[shown].pb;
     }
-    send_reset(w, ws, sum->incarnation, sum->seq, pointers, shown,
-               shown > 0 ? live[shown - 1].number : ws->reset_after, shown == count);
+    watch_send_reset(w, ws, sum->incarnation, sum->seq, pointers, shown,
+                     shown > 0 ? live[shown - 1].number : ws->reset_after, shown == count);
     free(vms);
     free(live);
-}
-
-/* --- other nodes' slices: the owner is asked --- */
-
-static struct watch_slice *question_of(struct front *f, uint64_t context, struct watcher **out)
-{
-    uint64_t id = context >> QUESTION_BITS;
-    uint32_t place = (uint32_t)(context & ((1u << QUESTION_BITS) - 1));
-
-    for (struct fly_list *at = f->watchers.next; at != &f->watchers; at = at->next) {
-        struct watcher *w = FLY_CONTAINER(at, struct watcher, link);
-        if (w->id == id) {
-            *out = w;
-            w->slices[place].asking = false;
-            return &w->slices[place];
-        }
-    }
-    return NULL;
-}
-
-static void ask(struct front *f, const struct watcher *w, struct watch_slice *ws,
-                const struct rpc_method *method, const ProtobufCMessage *request, links_done *done,
-                int64_t now_ms)
-{
-    const struct gossip_member *owner = directory_owner(f->config.directory, ws->tag);
-    uint64_t context = w->id << QUESTION_BITS | (uint64_t)(ws - w->slices);
-    const struct rpc_call_options options = {.timeout_ms = WATCH_CALL_MS, .parent = w->call};
-
-    ws->asking = f->config.links != NULL && owner != NULL && !owner->self &&
-                 owner->meta.serving && /* else what it says may be of an old copy */
-                 links_call(f->config.links, &owner->credential.id, method, request, &options,
-                            now_ms, done, f, context) == FLY_OK;
-    if (!ws->asking) {
-        ws->ask_ms = now_ms + WATCH_PAUSE_MS;
-    }
-}
-
-/* The owner's answer brought nothing. */
-static void ask_later(struct watch_slice *ws)
-{
-    ws->ask_ms = front_clocks().boot_ms + WATCH_PAUSE_MS;
-}
-
-static void replayed(void *user, uint64_t context, struct rpc_reply *reply)
-{
-    struct front *f = user;
-    struct watcher *w = NULL;
-    struct watch_slice *ws = question_of(f, context, &w);
-    const Fly__V1__ReplayReply *r = (const Fly__V1__ReplayReply *)reply->message;
-    struct event_message message;
-    struct fly_error error;
-
-    if (ws == NULL || reply->status != FLY_OK || ws->mode != WATCH_CATCHUP) {
-        if (ws != NULL) {
-            ws->mode = WATCH_WAIT;
-            ask_later(ws);
-        }
-        rpc_reply_fini(reply);
-        return;
-    }
-    if (r->incarnation != ws->incarnation) {
-        start_reset(ws, "it was founded anew since the cursor");
-    } else if (r->below) {
-        start_reset(ws, "the events after the cursor are no longer kept");
-    } else if (r->last + 1 < ws->next) {
-        start_reset(ws, "it has fewer events than the cursor counts: some were lost");
-    } else if (r->events.len > 0 &&
-               event_message_decode(r->events.data, r->events.len, &message, &error) == FLY_OK &&
-               message.slice == ws->tag && message.incarnation == ws->incarnation &&
-               message.from == ws->next && message.to - message.from < WATCH_BATCH_MAX) {
-        struct event_message_pb *events = calloc(WATCH_BATCH_MAX, sizeof *events);
-        struct event e;
-        size_t count = 0;
-        FLY_CHECK(events != NULL);
-        while (event_message_next(&message, &e)) {
-            if (wanted(w, &e)) {
-                event_message_fill(&events[count++], &e);
-            }
-        }
-        if (!w->blocked) {
-            (void)send_events(w, ws, events, count, message.to + 1);
-        }
-        free(events);
-        ws->mode = WATCH_WAIT;
-    } else {
-        ws->mode = WATCH_WAIT; /* the ring may have it by now */
-        ask_later(ws);
-    }
-    rpc_reply_fini(reply);
-}
-
-static void ask_catchup(struct front *f, struct watcher *w, struct watch_slice *ws, int64_t now_ms)
-{
-    Fly__V1__ReplayRequest q = FLY__V1__REPLAY_REQUEST__INIT;
-
-    q.slice = ws->tag;
-    q.incarnation = ws->incarnation;
-    q.from = ws->next;
-    q.limit = CATCHUP_LIMIT;
-    ask(f, w, ws, &rpc_slice_replay, &q.base, replayed, now_ms);
-}
-
-static void listed(void *user, uint64_t context, struct rpc_reply *reply)
-{
-    struct front *f = user;
-    struct watcher *w = NULL;
-    struct watch_slice *ws = question_of(f, context, &w);
-    const Fly__V1__SliceListReply *r = (const Fly__V1__SliceListReply *)reply->message;
-
-    if (ws == NULL || reply->status != FLY_OK || ws->mode != WATCH_RESET || w->blocked) {
-        if (ws != NULL && reply->status != FLY_OK) {
-            ask_later(ws);
-        }
-        rpc_reply_fini(reply);
-        return;
-    }
-    if (ws->reset_next != 0 && ws->reset_incarnation != r->incarnation) {
-        start_reset(ws, "it was founded anew");
-    } else {
-        bool last = r->next <= ws->reset_after; /* 0, or a place that leads nowhere */
-        send_reset(w, ws, r->incarnation, r->seq, r->vms, r->n_vms, r->next, last);
-    }
-    rpc_reply_fini(reply);
-}
-
-static void ask_reset(struct front *f, struct watcher *w, struct watch_slice *ws, int64_t now_ms)
-{
-    Fly__V1__SliceListRequest q = FLY__V1__SLICE_LIST_REQUEST__INIT;
-
-    q.slice = ws->tag;
-    q.region = w->region;
-    q.state = FLY__V1__VM_STATE__VM_STATE_STARTED;
-    q.after = ws->reset_after;
-    q.limit = WATCH_BATCH_MAX;
-    ask(f, w, ws, &rpc_slice_list, &q.base, listed, now_ms);
 }
 
 /* --- turns --- */
@@ -446,17 +365,50 @@ static void place(struct watcher *w, struct watch_slice *ws, const struct stream
     } else if (!st->local) {
         ws->mode = WATCH_CATCHUP;
     } else if (!same) {
-        start_reset(ws, "it was founded anew since the cursor");
+        watch_start_reset(ws, "it was founded anew since the cursor");
     } else if (ws->next > last + 1) {
-        start_reset(ws, "it has fewer events than the cursor counts: some were lost");
+        watch_start_reset(ws, "it has fewer events than the cursor counts: some were lost");
     } else {
-        start_reset(ws, "the events after the cursor are no longer kept");
+        watch_start_reset(ws, "the events after the cursor are no longer kept");
     }
 }
 
-static void send_live(struct watcher *w, struct watch_slice *ws, const struct stream *st)
+/* --- pace: periods of the clock, so that those of one pace are told together --- */
+
+static int64_t period_of(const struct watcher *w, int64_t now_ms)
 {
-    struct event_message_pb *events = NULL;
+    return now_ms / w->pace_ms;
+}
+
+static int64_t period_end(const struct watcher *w)
+{
+    return (w->told_period + 1) * w->pace_ms;
+}
+
+static void due_at(struct front *f, int64_t ms)
+{
+    f->watch_due_ms = ms < f->watch_due_ms ? ms : f->watch_due_ms;
+}
+
+/* How far the range goes that is told now. Of LATEST it is told whole before the next begins, so
+ * that all who are told it share one reading of the ring; but who reads slowly does not go on with
+ * what has become old. */
+static uint64_t range_end(const struct watcher *w, struct watch_slice *ws, uint64_t last,
+                          int64_t now_ms)
+{
+    if (!w->filter.latest) {
+        return last;
+    }
+    if (ws->next > ws->range_to || ws->range_to > last || now_ms - ws->range_ms >= WATCH_RANGE_MS) {
+        ws->range_to = last;
+        ws->range_ms = now_ms;
+    }
+    return ws->range_to;
+}
+
+static void send_live(struct front *f, struct watcher *w, struct watch_slice *ws,
+                      const struct stream *st, int64_t now_ms)
+{
     uint64_t first = 0;
     uint64_t last = 0;
 
@@ -468,30 +420,23 @@ static void send_live(struct watcher *w, struct watch_slice *ws, const struct st
     if (ws->next > last) {
         return;
     }
-    events = calloc(WATCH_BATCH_MAX, sizeof *events);
-    FLY_CHECK(events != NULL);
-    while (!w->blocked && ws->next <= last) {
-        uint64_t seq = ws->next;
-        size_t count = 0;
-        for (; seq <= last && count < WATCH_BATCH_MAX; seq++) {
-            struct event e;
-            FLY_CHECK(stream_event(st, seq, &e));
-            if (wanted(w, &e)) {
-                event_message_fill(&events[count++], &e);
-            }
-        }
-        (void)send_events(w, ws, events, count, seq);
+    uint64_t to = range_end(w, ws, last, now_ms);
+    while (!w->blocked && ws->next <= to) {
+        (void)watch_send_batch(w, ws, watch_batch_of(f->batches, st, &w->filter, ws->next, to));
     }
-    free(events);
+    w->told_period = period_of(w, now_ms);
+    w->behind = w->behind || ws->next <= last;
 }
 
+/* `gated`: it was told events in this period of its pace already. */
 static void feed_slice(struct front *f, struct watcher *w, struct watch_slice *ws,
-                       const struct stream *st, int64_t now_ms)
+                       const struct stream *st, bool gated, int64_t now_ms)
 {
     struct owner *owner = st->local && f->host != NULL ? host_owner(f->host) : NULL;
 
     if (ws->asking || (st->local && (owner == NULL ||
                                      owner_quarantined(owner) != NULL))) { /* an old copy's word */
+        w->behind = true;
         return;
     }
     if (ws->mode == WATCH_WAIT) {
@@ -503,23 +448,26 @@ static void feed_slice(struct front *f, struct watcher *w, struct watch_slice *w
     if (ws->mode == WATCH_WAIT) {
         place(w, ws, st);
     }
-    if (ws->mode == WATCH_LIVE) {
-        send_live(w, ws, st);
+    if (ws->mode == WATCH_LIVE && gated) {
+        due_at(f, period_end(w));
+    } else if (ws->mode == WATCH_LIVE) {
+        send_live(f, w, ws, st, now_ms);
     } else if (ws->mode == WATCH_CATCHUP && now_ms < ws->ask_ms) {
         ws->mode = WATCH_WAIT; /* the ring may have it before the owner is asked again */
     } else if (ws->mode == WATCH_CATCHUP) {
-        ask_catchup(f, w, ws, now_ms);
+        watch_ask_catchup(f, w, ws, now_ms);
     } else if (ws->mode == WATCH_RESET && owner == NULL && now_ms >= ws->ask_ms) {
-        ask_reset(f, w, ws, now_ms);
+        watch_ask_reset(f, w, ws, now_ms);
     }
+    w->behind = w->behind || ws->mode != WATCH_LIVE || gated;
     if (!ws->asking && now_ms < ws->ask_ms && ws->mode != WATCH_LIVE) {
-        f->watch_due_ms = ws->ask_ms < f->watch_due_ms ? ws->ask_ms : f->watch_due_ms;
+        due_at(f, ws->ask_ms);
     }
 }
 
 /* Begins behind the slice that filled the reader's window: a busy one must not starve the others.
  */
-static void feed_watcher(struct front *f, struct watcher *w, int64_t now_ms)
+static void feed_slices(struct front *f, struct watcher *w, bool gated, int64_t now_ms)
 {
     uint32_t count = streams_count(f->config.streams);
     uint32_t begin = w->turn;
@@ -534,24 +482,60 @@ static void feed_watcher(struct front *f, struct watcher *w, int64_t now_ms)
             w->refused = "there are more slices than a cursor can name";
             return;
         }
-        feed_slice(f, w, ws, st, now_ms);
+        feed_slice(f, w, ws, st, gated, now_ms);
         w->turn = w->blocked ? (begin + i + 1) % count : w->turn;
     }
+}
+
+/* `heard`: of all streams now. Most watchers have been told all that is there, or will be at the
+ * end of their period: a turn must not cost more than a look at each of those. */
+static void feed_watcher(struct front *f, struct watcher *w, uint64_t heard, int64_t now_ms)
+{
+    bool gated = !w->cut && w->told_period == period_of(w, now_ms);
+
+    if (w->blocked || (!w->behind && w->heard == heard)) {
+        return;
+    }
+    if (gated && !w->behind) {
+        due_at(f, period_end(w));
+        return;
+    }
+    w->behind = false;
+    w->heard = heard;
+    feed_slices(f, w, gated, now_ms);
     if (!w->blocked && (w->tell || w->untold >= WATCH_UNTOLD_MAX)) {
         send_cursor(w);
     }
+    w->behind = w->behind || w->blocked || w->tell;
+    w->cut = w->blocked;
     w->begun = true;
+}
+
+/* Another number whenever a stream has something that it had not. */
+static uint64_t streams_heard(const struct front *f)
+{
+    uint64_t heard = 0;
+
+    for (uint32_t i = 0; i < streams_count(f->config.streams); i++) {
+        const struct stream *st = streams_at(f->config.streams, i);
+        heard = (heard ^ st->retain.last ^ st->resets << 48 ^ (uint64_t)st->forgotten << 40) *
+                UINT64_C(0x9e3779b97f4a7c15);
+        heard ^= heard >> 29;
+    }
+    return heard;
 }
 
 void front_watch_turn(struct front *f, struct owner_now now)
 {
+    uint64_t heard = f->watcher_count > 0 ? streams_heard(f) : 0;
+
     f->watch_due_ms = INT64_MAX;
     for (struct fly_list *at = f->watchers.next; at != &f->watchers;) {
         struct watcher *w = FLY_CONTAINER(at, struct watcher, link);
         at = at->next;
-        feed_watcher(f, w, now.boot_ms);
+        feed_watcher(f, w, heard, now.boot_ms);
         if (w->refused != NULL) {
-            front_watch_end(f, w, FLY_RESOURCE_EXHAUSTED, w->refused);
+            watch_end(f, w, FLY_RESOURCE_EXHAUSTED, w->refused);
         }
     }
 }

@@ -61,25 +61,54 @@ bool shape_vm_state_find(const char *name, uint32_t *out)
     return false;
 }
 
+static const struct {
+    uint32_t value;
+    const char *name;
+} event_types[] = {
+    {FLY__V1__EVENT_TYPE__EVENT_VM_STARTED, "vm_started"},
+    {FLY__V1__EVENT_TYPE__EVENT_VM_DESTROYED, "vm_destroyed"},
+    {FLY__V1__EVENT_TYPE__EVENT_MACHINE_ADDED, "machine_added"},
+    {FLY__V1__EVENT_TYPE__EVENT_MACHINE_RESIZED, "machine_resized"},
+    {FLY__V1__EVENT_TYPE__EVENT_MACHINE_REMOVED, "machine_removed"},
+    {FLY__V1__EVENT_TYPE__EVENT_MACHINE_CORDONED, "machine_cordoned"},
+    {FLY__V1__EVENT_TYPE__EVENT_MACHINE_UNCORDONED, "machine_uncordoned"},
+};
+
 const char *shape_event_type(uint32_t type)
 {
-    switch (type) {
-    case FLY__V1__EVENT_TYPE__EVENT_MACHINE_ADDED:
-        return "machine_added";
-    case FLY__V1__EVENT_TYPE__EVENT_MACHINE_RESIZED:
-        return "machine_resized";
-    case FLY__V1__EVENT_TYPE__EVENT_MACHINE_REMOVED:
-        return "machine_removed";
-    case FLY__V1__EVENT_TYPE__EVENT_VM_STARTED:
-        return "vm_started";
-    case FLY__V1__EVENT_TYPE__EVENT_VM_DESTROYED:
-        return "vm_destroyed";
-    case FLY__V1__EVENT_TYPE__EVENT_MACHINE_CORDONED:
-        return "machine_cordoned";
-    case FLY__V1__EVENT_TYPE__EVENT_MACHINE_UNCORDONED:
-        return "machine_uncordoned";
-    default:
-        return "unknown";
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(event_types); i++) {
+        if (event_types[i].value == type) {
+            return event_types[i].name;
+        }
+    }
+    return "unknown";
+}
+
+bool shape_event_type_find(const char *name, uint32_t *out, const char **near)
+{
+    const char *names[FLY_ARRAY_COUNT(event_types)];
+
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(event_types); i++) {
+        names[i] = event_types[i].name;
+        if (strcasecmp(name, names[i]) == 0) {
+            *out = event_types[i].value;
+            return true;
+        }
+    }
+    *near = text_nearest(name, names, FLY_ARRAY_COUNT(names));
+    return false;
+}
+
+void shape_event_types(char out[static SHAPE_EVENT_TYPES_TEXT])
+{
+    size_t used = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(event_types); i++) {
+        int put = snprintf(out + used, SHAPE_EVENT_TYPES_TEXT - used, "%s%s", i > 0 ? ", " : "",
+                           event_types[i].name);
+        FLY_CHECK(put > 0 && (size_t)put < SHAPE_EVENT_TYPES_TEXT - used);
+        used += (size_t)put;
     }
 }
 

@@ -37,5 +37,11 @@ const char *shape_member_state(const Fly__V1__Member *member);
 bool shape_vm_state_find(const char *name, uint32_t *out);
 /* "vm_started", "machine_added" … */
 const char *shape_event_type(uint32_t type);
+/* By name, any case; false when there is no such type: then *near is the one that may be meant, or
+ * NULL. */
+bool shape_event_type_find(const char *name, uint32_t *out, const char **near);
+/* "vm_started, vm_destroyed, …": all of them. */
+enum { SHAPE_EVENT_TYPES_TEXT = 256 };
+void shape_event_types(char out[static SHAPE_EVENT_TYPES_TEXT]);
 
 #endif

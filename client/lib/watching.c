@@ -5,6 +5,7 @@
 
 #include "fly/v1/edge.rpc.h"
 #include "proto/base/check.h"
+#include "proto/base/clock.h"
 
 enum { SLICE_OF_TIME_MS = 200 }; /* so often an interrupt is looked for */
 
@@ -83,6 +84,10 @@ static enum fly_status open_stream(struct watching *watching)
     (void)cursors_format(&watching->places, since);
     request.since = since;
     request.region = (char *)(uintptr_t)watching->region;
+    request.types = (Fly__V1__EventType *)(uintptr_t)watching->types;
+    request.n_types = watching->type_count;
+    request.policy = watching->policy;
+    request.pace_ms = watching->pace_ms;
     status = rpc_stream_open(&watching->stream, watching->session->channel, &rpc_edge_watch,
                              &request.base, &options, &error);
     if (status != FLY_OK) {
@@ -96,6 +101,30 @@ static enum fly_status open_stream(struct watching *watching)
     return FLY_OK;
 }
 
+/* When to connect again: pauses grow, with jitter. */
+static void note_pause(struct watching *watching)
+{
+    int64_t half_ms = watching->pause_ms / 2;
+    int64_t jitter_ms = (int64_t)fly_rng_below(&watching->session->rng, (uint64_t)half_ms + 1);
+
+    watching->resume_ms = fly_clock_boot_ms() + half_ms + jitter_ms;
+    watching->pause_ms = watching->pause_ms * 2 < WATCHING_PAUSE_MAX_MS ? watching->pause_ms * 2
+                                                                        : WATCHING_PAUSE_MAX_MS;
+}
+
+/* Waits until then, but no longer than patience_ms: false, it is not over. */
+static bool rested(struct watching *watching)
+{
+    int64_t left_ms = watching->resume_ms - fly_clock_boot_ms();
+    bool over = watching->patience_ms == 0 || left_ms <= watching->patience_ms;
+
+    left_ms = over ? left_ms : watching->patience_ms;
+    if (left_ms > 0) {
+        (void)session_pause(left_ms);
+    }
+    return over || session_interrupted();
+}
+
 static enum watching_step lost(struct watching *watching)
 {
     rpc_stream_close(watching->stream);
@@ -103,6 +132,7 @@ static enum watching_step lost(struct watching *watching)
     session_move_on(watching->session, &watching->failure);
     watching->lost = true;
     watching->losses++;
+    note_pause(watching);
     return for_good(watching) ? WATCHING_END : WATCHING_LOST;
 }
 
@@ -120,18 +150,14 @@ static void failure_of_end(struct watching *watching)
 
 enum watching_step watching_next(struct watching *watching)
 {
+    int64_t begun_ms = fly_clock_boot_ms();
+
     rpc_reply_fini(&watching->reply);
     watching->message = NULL;
     if (watching->stream == NULL) {
         bool again = watching->lost;
-        if (again) {
-            int64_t pause_ms = watching->pause_ms / 2 +
-                               (int64_t)fly_rng_below(&watching->session->rng,
-                                                      (uint64_t)watching->pause_ms / 2 + 1);
-            watching->pause_ms = watching->pause_ms * 2 < WATCHING_PAUSE_MAX_MS
-                                     ? watching->pause_ms * 2
-                                     : WATCHING_PAUSE_MAX_MS;
-            (void)session_pause(pause_ms);
+        if (again && !rested(watching)) {
+            return WATCHING_NOTHING;
         }
         failure_fini(&watching->failure);
         if (session_interrupted()) {
@@ -147,7 +173,11 @@ enum watching_step watching_next(struct watching *watching)
         }
     }
     for (;;) {
-        enum rpc_next next = rpc_stream_next(watching->stream, SLICE_OF_TIME_MS, &watching->reply);
+        int64_t left_ms = watching->patience_ms == 0
+                              ? SLICE_OF_TIME_MS
+                              : begun_ms + watching->patience_ms - fly_clock_boot_ms();
+        left_ms = left_ms < 0 ? 0 : left_ms < SLICE_OF_TIME_MS ? left_ms : SLICE_OF_TIME_MS;
+        enum rpc_next next = rpc_stream_next(watching->stream, left_ms, &watching->reply);
         if (session_interrupted()) {
             return WATCHING_END;
         }
@@ -160,6 +190,10 @@ enum watching_step watching_next(struct watching *watching)
             watching->pause_ms = WATCHING_PAUSE_MS;
             return WATCHING_MESSAGE;
         }
+        if (watching->patience_ms != 0 && fly_clock_boot_ms() >= begun_ms + watching->patience_ms) {
+            rpc_reply_fini(&watching->reply);
+            return WATCHING_NOTHING;
+        }
         rpc_reply_fini(&watching->reply);
     }
 }
@@ -170,6 +204,12 @@ static uint32_t slice_of(const char *text)
     return strlen(text) == 6 && strspn(text, "0123456789abcdef") == 6
                ? (uint32_t)strtoul(text, NULL, 16)
                : 0;
+}
+
+static bool takes_all(const struct watching *watching)
+{
+    return watching->region[0] == '\0' && watching->type_count == 0 &&
+           watching->policy == FLY__V1__WATCH_POLICY__WATCH_EVERY_EVENT;
 }
 
 bool watching_take(struct watching *watching, const Fly__V1__Event *event)
@@ -187,7 +227,7 @@ bool watching_take(struct watching *watching, const Fly__V1__Event *event)
             return false;
         }
         /* with a filter, what is not asked for has numbers too */
-        watching->skipped += watching->region[0] == '\0' ? next.seq - known->seq - 1 : 0;
+        watching->skipped += takes_all(watching) ? next.seq - known->seq - 1 : 0;
     }
     (void)cursors_put(&watching->places, next);
     return true;

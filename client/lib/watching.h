@@ -23,20 +23,30 @@ enum watching_step {
     WATCHING_LOST,        /* `failure` says why; the next call pauses and connects again */
     WATCHING_BACK,        /* connected again, resuming from `cursor` */
     WATCHING_END,         /* for good: `failure`, or interrupted */
+    WATCHING_NOTHING,     /* nothing came for patience_ms; `lost` says whether it is connected */
 };
 
 struct watching {
     struct session *session;
     const char *region;
-    int64_t timeout_ms;    /* to connect */
+    int64_t timeout_ms; /* to connect */
+    /* To be set after watching_init, if at all: */
+    const Fly__V1__EventType *types; /* only these; borrowed */
+    size_t type_count;               /* 0: all */
+    Fly__V1__WatchPolicy policy;
+    uint32_t pace_ms;    /* of the policy LATEST */
+    int64_t patience_ms; /* watching_next comes back after so long; 0: when there is something */
+
     struct cursors places; /* resume here: all before was shown */
     uint64_t twice;        /* events that came again, and were left out */
-    uint64_t skipped;      /* numbers between two events of a slice that never came */
+    uint64_t skipped;      /* numbers between two events of a slice that never came, of those who
+                              asked for all */
     struct rpc_stream *stream;
     struct rpc_reply reply; /* owns `message` */
     const Fly__V1__WatchReply *message;
     struct failure failure;
     int64_t pause_ms;
+    int64_t resume_ms; /* boot clock: lost, it connects again then */
     bool was_connected;
     bool lost;
     unsigned losses; /* in a row, 0 while connected */

@@ -222,6 +222,9 @@ enum fly_status rpc_call_set_trailer(struct rpc_call *call, struct fly_bytes ent
  * was told so, finish the call). UNAVAILABLE: the caller is gone. INVALID_ARGUMENT: larger than the
  * client takes. */
 enum fly_status rpc_call_send(struct rpc_call *call, const ProtobufCMessage *message);
+/* The same for a message that is packed already: what many calls are told is packed once. The bytes
+ * are copied, and are the caller's word to be of the reply type. */
+enum fly_status rpc_call_send_packed(struct rpc_call *call, struct fly_bytes message);
 /* The same, waiting up to timeout_ms (negative: for ever) for the reader, but no longer than the
  * call has time. For workers. */
 enum fly_status rpc_call_send_wait(struct rpc_call *call, const ProtobufCMessage *message,

@@ -165,21 +165,31 @@ static bool pump(struct call_stream *stream)
     return true;
 }
 
+/* A message on its way: as it is, or packed already (then `message` is NULL). */
+struct outgoing {
+    const ProtobufCMessage *message;
+    const uint8_t *packed;
+    size_t size; /* packed */
+};
+
 /* The reader does not keep up: the latest messages are kept, and how many were not. */
-static enum fly_status keep(struct call_stream *stream, const ProtobufCMessage *message,
-                            size_t size)
+static enum fly_status keep(struct call_stream *stream, const struct outgoing *out)
 {
-    struct kept_message *kept = malloc(sizeof *kept + size);
+    struct kept_message *kept = malloc(sizeof *kept + out->size);
 
     if (kept == NULL) {
         return FLY_RESOURCE_EXHAUSTED;
     }
     kept->next = NULL;
-    kept->size = size;
-    FLY_CHECK(protobuf_c_message_pack(message, kept->bytes) == size);
+    kept->size = out->size;
+    if (out->message != NULL) {
+        FLY_CHECK(protobuf_c_message_pack(out->message, kept->bytes) == out->size);
+    } else {
+        memcpy(kept->bytes, out->packed, out->size);
+    }
     *stream->kept_end = kept;
     stream->kept_end = &kept->next;
-    stream->kept_bytes += size;
+    stream->kept_bytes += out->size;
     while (stream->kept_bytes > RPC_SLOW_KEEP && stream->kept->next != NULL) {
         drop_oldest(stream);
         stream->gap++;
@@ -190,21 +200,27 @@ static enum fly_status keep(struct call_stream *stream, const ProtobufCMessage *
 }
 
 /* Puts the message, or says why not: RESOURCE_EXHAUSTED where a window or the buffer is full. */
-static enum fly_status put_now(struct call_stream *stream, const ProtobufCMessage *message,
-                               size_t size)
+static enum fly_status put_now(struct call_stream *stream, const struct outgoing *out)
 {
     struct server_conn *conn = stream->call->conn;
+    struct frame_header header = message_header(stream);
+    enum rpc_put put = RPC_PUT_LARGE;
 
-    if (rpc_link_large(&conn->link, size, false)) {
+    if (rpc_link_large(&conn->link, out->size, false)) {
         return FLY_INVALID_ARGUMENT;
     }
     if (stream->kept != NULL || !may_send(stream)) {
         return FLY_RESOURCE_EXHAUSTED;
     }
-    switch (
-        rpc_link_put_message(&conn->link, message_header(stream), nothing, message, size, false)) {
+    if (out->message != NULL) {
+        put = rpc_link_put_message(&conn->link, header, nothing, out->message, out->size, false);
+    } else {
+        struct fly_bytes body = {.data = out->packed, .size = out->size};
+        put = rpc_link_put(&conn->link, header, nothing, body, false);
+    }
+    switch (put) {
     case RPC_PUT_DONE:
-        account_sent(stream, size);
+        account_sent(stream, out->size);
         return FLY_OK;
     case RPC_PUT_FULL:
         return transport_closed(conn->link.transport) ? FLY_UNAVAILABLE : FLY_RESOURCE_EXHAUSTED;
@@ -230,12 +246,12 @@ static void end_slow(struct call_stream *stream)
 
 /* What follows a refusal. `wait`: on_writable is not wanted. True: the slot's reference is the
  * caller's. */
-static bool refused(struct call_stream *stream, const ProtobufCMessage *message, size_t size,
-                    bool wait, enum fly_status *status)
+static bool refused(struct call_stream *stream, const struct outgoing *out, bool wait,
+                    enum fly_status *status)
 {
     switch (stream->call->entry->method->slow_reader) {
     case RPC_SLOW_DROP:
-        *status = keep(stream, message, size);
+        *status = keep(stream, out);
         return false;
     case RPC_SLOW_END:
         end_slow(stream);
@@ -250,24 +266,22 @@ static bool refused(struct call_stream *stream, const ProtobufCMessage *message,
 }
 
 /* One attempt. `turn`: where to wait for the next one; NULL: on_writable tells. */
-static enum fly_status send_once(struct rpc_call *call, const ProtobufCMessage *message,
-                                 uint32_t *turn)
+static enum fly_status send_once(struct rpc_call *call, const struct outgoing *out, uint32_t *turn)
 {
     struct server_conn *conn = call->conn;
     struct call_stream *stream = call->stream;
-    size_t size = protobuf_c_message_get_packed_size(message);
     enum fly_status status = FLY_UNAVAILABLE;
     bool ended = false;
 
     rpc_link_lock(&conn->link);
     if (call->attached) {
-        status = put_now(stream, message, size);
+        status = put_now(stream, out);
         if (status == FLY_RESOURCE_EXHAUSTED) {
-            ended = refused(stream, message, size, turn != NULL, &status);
+            ended = refused(stream, out, turn != NULL, &status);
         }
     }
     if (status == FLY_OK) {
-        rpc_metrics_message(call->entry->metrics, false, size); /* before anybody sees it */
+        rpc_metrics_message(call->entry->metrics, false, out->size); /* before anybody sees it */
     }
     if (turn != NULL) {
         *turn = stream->turn;
@@ -280,11 +294,27 @@ static enum fly_status send_once(struct rpc_call *call, const ProtobufCMessage *
     return status;
 }
 
-enum fly_status rpc_call_send(struct rpc_call *call, const ProtobufCMessage *message)
+static struct outgoing outgoing_of(const struct rpc_call *call, const ProtobufCMessage *message)
 {
     FLY_CHECK((call->entry->method->flags & RPC_STREAM) != 0);
     FLY_CHECK(message->descriptor == call->entry->method->reply);
-    return send_once(call, message, NULL);
+    return (struct outgoing){.message = message,
+                             .size = protobuf_c_message_get_packed_size(message)};
+}
+
+enum fly_status rpc_call_send(struct rpc_call *call, const ProtobufCMessage *message)
+{
+    const struct outgoing out = outgoing_of(call, message);
+
+    return send_once(call, &out, NULL);
+}
+
+enum fly_status rpc_call_send_packed(struct rpc_call *call, struct fly_bytes message)
+{
+    const struct outgoing out = {.packed = message.data, .size = message.size};
+
+    FLY_CHECK((call->entry->method->flags & RPC_STREAM) != 0);
+    return send_once(call, &out, NULL);
 }
 
 enum fly_status rpc_call_send_wait(struct rpc_call *call, const ProtobufCMessage *message,
@@ -293,17 +323,16 @@ enum fly_status rpc_call_send_wait(struct rpc_call *call, const ProtobufCMessage
     int64_t until_ms = server_stream_until(call, timeout_ms);
     bool waits = call->entry->method->slow_reader == RPC_SLOW_WAIT;
     uint32_t turn = 0;
+    const struct outgoing out = outgoing_of(call, message);
 
-    FLY_CHECK((call->entry->method->flags & RPC_STREAM) != 0);
-    FLY_CHECK(message->descriptor == call->entry->method->reply);
     while (waits && (until_ms == INT64_MAX || fly_clock_boot_ms() < until_ms)) {
-        enum fly_status status = send_once(call, message, &turn);
+        enum fly_status status = send_once(call, &out, &turn);
         if (status != FLY_RESOURCE_EXHAUSTED) {
             return status;
         }
         server_stream_wait(call->stream, turn, until_ms);
     }
-    return send_once(call, message, NULL);
+    return send_once(call, &out, NULL);
 }
 
 bool server_stream_owe_end(struct call_stream *stream, const struct call_ending *end)

@@ -198,6 +198,8 @@ static bool run(struct watcher *w)
             break;
         case WATCHING_BACK:
             break;
+        case WATCHING_NOTHING:
+            break;
         case WATCHING_END:
             if (session_interrupted()) {
                 return true;
