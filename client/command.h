@@ -111,6 +111,7 @@ command_main command_status;
 command_main command_destroy;
 command_main command_cancel;
 command_main command_watch;
+command_main command_top;
 command_main command_members;
 command_main command_dash;
 command_main command_slice;

@@ -22,6 +22,7 @@ static const struct command_entry commands[] = {
     {"destroy", command_destroy, "Destroy a VM for good"},
     {"cancel", command_cancel, "Settle a launch whose outcome is not known"},
     {"watch", command_watch, "Every change, as it happens, once"},
+    {"top", command_top, "The cluster on the terminal, live: regions, machines, members"},
     {"members", command_members, "The nodes of the cluster"},
     {"dash", command_dash, "Where the dashboard is"},
     {"slice", command_slice, "Slices: list them; forget one that is lost"},

@@ -13,6 +13,13 @@
 
 enum { DASH_EVENTS_MAX = 1024 }; /* the latest, kept for who comes */
 
+/* What the dash was last told of a slice's owner, and when. */
+struct dash_heard {
+    uint32_t slice;
+    int64_t stale_ms;
+    int64_t told_ms; /* boot time */
+};
+
 struct dash_state {
     pthread_mutex_t lock;
     struct picture *picture;
@@ -22,7 +29,21 @@ struct dash_state {
     struct dash_member *members; /* DASH_MEMBERS_MAX */
     size_t member_count;
     uint64_t members_version; /* moves on when something of a member changed */
+    struct dash_heard *heard; /* PICTURE_SLICES_MAX */
+    uint32_t heard_count;
 };
+
+/* state.c, for dash.c and the server. MACHINES: the picture's limit. */
+void dash_state_init(struct dash_state *state, uint32_t machines_max, uint64_t hash_seed);
+void dash_state_fini(struct dash_state *state);
+/* Under the lock: an event that was applied; one that changed nothing is still of the latest. */
+void dash_state_event(struct dash_state *state, const struct event *event);
+/* Under the lock. False: all is as it was told last. */
+bool dash_state_members(struct dash_state *state, const struct dash_member *members, size_t count);
+void dash_state_hear(struct dash_state *state, uint32_t slice, int64_t stale_ms, int64_t now_ms);
+void dash_state_forget(struct dash_state *state, uint32_t slice);
+/* Under the lock: slices that nobody told of for PICTURE_STALE_MS are as stale as that. */
+void dash_state_tick(struct dash_state *state, int64_t now_ms);
 
 /* The state of a dash; lives as long as it does. */
 struct dash_state *dash_state(struct dash *d);

@@ -246,7 +246,7 @@ void launching_run(struct session *session, const struct launching_spec *spec,
         if (result->end != OUTCOME_AGAIN_SAME && result->end != OUTCOME_AGAIN_FRESH) {
             break;
         }
-        if (session_interrupted() || !session_pause(pause_ms)) {
+        if (session_stopped(session) || !session_pause(pause_ms)) {
             result->end = run.outcome.doubt ? OUTCOME_UNKNOWN : OUTCOME_NOT_DONE;
             break;
         }

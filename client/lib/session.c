@@ -63,6 +63,13 @@ bool session_interrupted(void)
     return atomic_load(&interrupted);
 }
 
+bool session_stopped(const struct session *session)
+{
+    struct pollfd fd = {.fd = session->stop_fd, .events = POLLIN};
+
+    return session_interrupted() || (fd.fd >= 0 && poll(&fd, 1, 0) == 1);
+}
+
 bool session_idle(void)
 {
     return atomic_load(&connecting) && !atomic_load(&was_sent);
@@ -72,7 +79,7 @@ void session_init(struct session *session, const char *addr, const char *token)
 {
     uint64_t seed = 0;
 
-    *session = (struct session){.addr = addr, .token = token};
+    *session = (struct session){.addr = addr, .token = token, .stop_fd = -1};
     FLY_CHECK(getrandom(&seed, sizeof seed, 0) == (ssize_t)sizeof seed);
     fly_rng_seed(&session->rng, seed);
     FLY_CHECK(getrandom(&session->trace, sizeof session->trace, 0) ==
@@ -275,7 +282,7 @@ enum fly_status session_connect(struct session *session, int64_t timeout_ms,
     for (size_t left_count = session->choices.count; left_count > 0; left_count--) {
         int64_t left = until - fly_clock_boot_ms();
         failure_fini(failure);
-        if (session_interrupted()) {
+        if (session_stopped(session)) {
             return fail(failure, FLY_CANCELLED, "interrupted");
         }
         if (left <= 0) {
@@ -335,9 +342,10 @@ static void on_done(void *user, struct rpc_reply *reply)
 /* Until the call has ended; an interrupt cancels it once. The call itself bounds the time. */
 static void wait_for(struct session *session, struct waiter *waiter, uint32_t id)
 {
-    struct pollfd fds[2] = {{.fd = waiter->fd, .events = POLLIN},
-                            {.fd = atomic_load(&interrupt_fd), .events = POLLIN}};
-    nfds_t watched = 2;
+    struct pollfd fds[3] = {{.fd = waiter->fd, .events = POLLIN},
+                            {.fd = atomic_load(&interrupt_fd), .events = POLLIN},
+                            {.fd = session->stop_fd, .events = POLLIN}}; /* -1 is passed over */
+    nfds_t watched = 3;
 
     for (;;) {
         int ready = poll(fds, watched, -1);
@@ -351,7 +359,7 @@ static void wait_for(struct session *session, struct waiter *waiter, uint32_t id
             FLY_CHECK(read(waiter->fd, &count, sizeof count) == (ssize_t)sizeof count);
             return;
         }
-        if (watched == 2 && (fds[1].revents & POLLIN) != 0) {
+        if (watched == 3 && ((fds[1].revents | fds[2].revents) & POLLIN) != 0) {
             watched = 1;
             rpc_channel_cancel(session->channel, id);
         }
@@ -368,7 +376,7 @@ static enum fly_status call_once(struct session *session, const struct rpc_metho
     enum fly_status status;
 
     *reply = (struct rpc_reply){0};
-    if (session_interrupted()) {
+    if (session_stopped(session)) {
         return fail(failure, FLY_CANCELLED, "interrupted");
     }
     status = session_connect(session, timeout_ms, failure);
@@ -428,7 +436,7 @@ enum fly_status session_call(struct session *session, const struct rpc_method *m
 static bool worth_again(const struct session *session, const struct failure *failure,
                         bool was_connected)
 {
-    if (session_interrupted() || (!failure->connected && !was_connected)) {
+    if (session_stopped(session) || (!failure->connected && !was_connected)) {
         return false;
     }
     if (failure->reason != FLY__V1__REASON__REASON_NONE) {

@@ -6,8 +6,9 @@
  * away or cannot reach an owner, or does not answer within half of the time, is left for the next
  * one; what may be called again there is the caller's to say, as ever (rpc_reply.sent).
  *
- * One thread. A call can be interrupted (session_interrupt, from a signal handler): it then ends
- * with CANCELLED, and reply.sent says whether it may have been executed.
+ * One thread at a time. A call can be interrupted (session_interrupt, from a signal handler; or
+ * stop_fd, for this session alone): it then ends with CANCELLED, and reply.sent says whether it may
+ * have been executed.
  */
 #ifndef FLY_CLIENT_SESSION_H
 #define FLY_CLIENT_SESSION_H
@@ -33,6 +34,7 @@ struct session {
     struct frame_trace trace;    /* of all its calls; random unless session_trace says */
     bool span_given;             /* of `trace`; else each call has a new one */
     struct fly_bytes metadata;   /* goes with every call: encoded entries, borrowed */
+    int stop_fd; /* while it is readable this session is as good as interrupted; -1: none */
 };
 
 /* A refusal as a person and a program need it. */
@@ -84,6 +86,8 @@ bool session_pause(int64_t pause_ms);
 /* Async-signal-safe: ends the call or pause under way, and every later one at once. */
 void session_interrupt(void);
 bool session_interrupted(void);
+/* Interrupted, or its stop_fd is readable. */
+bool session_stopped(const struct session *session);
 /* Async-signal-safe: waiting for a connection with no request on its way or in doubt. */
 bool session_idle(void);
 

@@ -8,12 +8,13 @@
 #include "dash/core/picture_parts.h"
 #include "proto/base/check.h"
 
-/* Takes `size` bytes of the block behind what was taken before; with no block only counts. */
+/* Takes `size` bytes of the block, whole lines of memory, behind what was taken before; with no
+ * block only counts. */
 static void *take(uint8_t *memory, size_t *offset, size_t size)
 {
     void *at = memory != NULL ? memory + *offset : NULL;
 
-    *offset += (size + 15) & ~(size_t)15;
+    *offset += (size + PICTURE_LINE - 1) / PICTURE_LINE * PICTURE_LINE;
     return at;
 }
 
@@ -24,8 +25,10 @@ static size_t lay_out(struct picture *p, uint8_t *memory, uint32_t machines_max)
 
     FLY_CHECK(machines_max >= 1 && machines_max <= PICTURE_MACHINES_MAX);
     (void)take(memory, &offset, sizeof *p);
+    if (memory != NULL) {
+        offset += -(uintptr_t)(memory + offset) % PICTURE_LINE;
+    }
     p->rows = take(memory, &offset, machines_max * sizeof *p->rows);
-    p->names = take(memory, &offset, machines_max * sizeof *p->names);
     p->cells = take(memory, &offset, machines_max);
     p->region_of = take(memory, &offset, machines_max);
     p->queue = take(memory, &offset, machines_max * sizeof *p->queue);
@@ -46,7 +49,8 @@ size_t picture_size(const struct picture_config *config)
 {
     struct picture nowhere = {.count = 0};
 
-    return lay_out(&nowhere, NULL, config->machines_max);
+    /* where the block begins is not known: at most a line is lost */
+    return lay_out(&nowhere, NULL, config->machines_max) + PICTURE_LINE;
 }
 
 struct picture *picture_init(void *memory, const struct picture_config *config)
@@ -240,7 +244,7 @@ bool picture_machine(const struct picture *p, uint32_t index, struct picture_mac
                                     .memory_bytes = n.memory_bytes,
                                     .memory_free_bytes = n.memory_free_bytes,
                                     .cordoned = n.cordoned};
-    memcpy(out->name, p->names[index], sizeof out->name);
+    memcpy(out->name, p->rows[index].name, sizeof out->name);
     return true;
 }
 

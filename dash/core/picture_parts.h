@@ -9,6 +9,7 @@
 #include "proto/base/index.h"
 
 enum {
+    PICTURE_LINE = 64,        /* bytes of a line of memory */
     PICTURE_HOLE = 255,       /* region of a hole */
     PICTURE_ROW_DIRTY = 0x01, /* stands in the queue */
     PICTURE_ROW_NEW = 0x02,   /* another machine than the one that browsers know by this index */
@@ -16,9 +17,10 @@ enum {
     PICTURE_SLICE_WORDS = PICTURE_SLICES_MAX / 64,
 };
 
-/* What no browser reads as a column. One row instead of ten columns: an event touches all of it,
- * and 100,000 machines do not fit a cache. */
+/* What no browser reads as a column. An event touches all of it, and 100,000 machines do not fit a
+ * cache: so one row instead of ten columns, and a row is two lines of memory. */
 struct picture_row {
+    char name[EVENT_NAME_SIZE];
     uint64_t name_hash; /* FNV-1a of name and slice: where the hash of the numbers goes on */
     uint64_t memory_bytes;
     uint64_t memory_free_bytes;
@@ -31,7 +33,9 @@ struct picture_row {
     uint8_t told_region;
     uint8_t flags;
     uint8_t generation; /* of the slice when it was put last */
+    uint8_t unused[18];
 };
+_Static_assert(sizeof(struct picture_row) == 2 * PICTURE_LINE, "two lines");
 
 struct picture_slice {
     uint32_t tag; /* 0: this place is free */
@@ -48,7 +52,6 @@ struct picture {
     uint8_t *cells;
     uint8_t *region_of;
     struct picture_row *rows;
-    char (*names)[EVENT_NAME_SIZE];
     uint32_t count;
     uint32_t machines;
     uint32_t hole; /* first; PICTURE_NONE */

@@ -47,10 +47,15 @@ static uint64_t hash_row(const struct picture *p, uint32_t index)
     return hash_byte(hash, (p->cells[index] & PICTURE_CELL_CORDONED) != 0);
 }
 
-/* FNV's low bits are its worst, and the seed must reach all. */
+/* FNV alone leaves names that differ in a digit close together; the finalizer of splitmix64
+ * (Steele, Lea, Flood; Stafford's variant 13) sends every bit, and the seed, to all. */
 static uint32_t index_hash(const struct picture *p, uint64_t name_hash)
 {
-    return (uint32_t)((name_hash ^ p->config.hash_seed) * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+    uint64_t x = name_hash ^ p->config.hash_seed;
+
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return (uint32_t)(x ^ x >> 31);
 }
 
 /* --- regions --- */
@@ -221,8 +226,9 @@ static uint32_t find(const struct picture *p, const struct picture_slice *s, con
         if (i == UINT32_MAX) {
             return PICTURE_NONE;
         }
+        __builtin_prefetch(&p->rows[i]); /* both lines at once */
         if (p->rows[i].name_hash == name_hash && &p->slices[p->rows[i].slice] == s &&
-            strcmp(p->names[i], name) == 0) {
+            strcmp(p->rows[i].name, name) == 0) {
             return i;
         }
     }
@@ -243,7 +249,7 @@ static uint32_t machine_add(struct picture *p, struct picture_slice *s, const ch
         p->hole = p->rows[i].next;
     } else if (p->count < p->config.machines_max) {
         i = p->count++;
-        p->rows[i] = (struct picture_row){.told_region = PICTURE_HOLE};
+        p->rows[i].told_region = PICTURE_HOLE;
     } else {
         return PICTURE_NONE;
     }
@@ -258,7 +264,7 @@ static uint32_t machine_add(struct picture *p, struct picture_slice *s, const ch
         p->rows[s->first].prev = i;
     }
     s->first = i;
-    (void)fly_copy_string(p->names[i], sizeof p->names[i], name);
+    (void)fly_copy_string(m->name, sizeof m->name, name);
     p->cells[i] = 0;
     p->region_of[i] = region;
     index_add(&p->by_name, index_hash(p, name_hash), i);

@@ -1,0 +1,375 @@
+/*
+ * server_http - libwebsockets' callbacks: requests are read, handed on, and their answers written.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "dash/server_internal.h"
+#include "proto/base/check.h"
+#include "proto/wire/token_claims.h"
+
+enum { STATUS_LENGTH_REQUIRED = 411, STATUS_HEADER_TOO_LARGE = 431, ANSWER_MS = 30000 };
+
+/* What a WebSocket will be, between the upgrade's permission and its beginning. */
+struct upgrade {
+    struct dash_who who;
+    bool by_session;
+    uint8_t session[SIGNIN_HASH_SIZE];
+};
+
+static struct server *server_of(struct lws *wsi)
+{
+    return lws_context_user(lws_get_context(wsi));
+}
+
+static void serve_page(struct http_call *call)
+{
+    if (call->method != HTTP_GET) {
+        http_reply(call, 405, "text/plain", "Allow: GET, HEAD\r\n", (struct fly_bytes){0});
+        return;
+    }
+    struct asset asset;
+    if (!assets_find(call->server->assets, call->path, &asset)) {
+        http_error(call, 404, "NOT_FOUND", "there is no such page", "", false);
+        return;
+    }
+    char headers[256];
+    bool plain = asset.gzipped && !server_call_takes_gzip(call);
+    snprintf(headers, sizeof headers, "Cache-Control: %s\r\n%s%s%sVary: Accept-Encoding\r\n%s",
+             asset.immutable ? "public, max-age=31536000, immutable" : "no-cache",
+             asset.etag[0] != '\0' ? "ETag: " : "", asset.etag, asset.etag[0] != '\0' ? "\r\n" : "",
+             asset.gzipped && !plain ? "Content-Encoding: gzip\r\n" : "");
+    const char *seen = server_call_field(call, SERVER_FIELD_IF_NONE_MATCH);
+    if (asset.etag[0] != '\0' && strstr(seen, asset.etag) != NULL) {
+        http_reply(call, 304, NULL, headers, (struct fly_bytes){0});
+    } else if (plain) {
+        size_t size = 0;
+        uint8_t *bytes = assets_inflate(asset.bytes, &size);
+        FLY_CHECK(bytes != NULL || asset.owned != NULL || size == 0);
+        http_reply(call, 200, asset.mime, headers, (struct fly_bytes){bytes, size});
+        free(bytes);
+    } else if (asset.owned != NULL) {
+        http_reply(call, 200, asset.mime, headers,
+                   (struct fly_bytes){asset.owned, asset.owned_size});
+    } else {
+        server_reply_static(call, 200, asset.mime, headers, asset.bytes);
+    }
+    free(asset.owned);
+}
+
+static bool is_api(const char *path)
+{
+    return strncmp(path, "/v1/", 4) == 0 || strcmp(path, "/v1") == 0;
+}
+
+/* Who asks, and whether a page of somebody else makes their browser ask it. False: it was
+ * answered. */
+static bool admit(struct http_call *call, bool changes)
+{
+    if (!server_identify(call)) {
+        return false;
+    }
+    if (call->identity == NULL) {
+        http_error(call, 401, "UNAUTHENTICATED", "nobody is signed in",
+                   "POST /v1/session with a token, or send Authorization: Bearer", false);
+        return false;
+    }
+    if (changes && call->identity->by_cookie && !server_call_same_origin(call)) {
+        http_error(call, 403, "PERMISSION_DENIED", "this request comes from another origin",
+                   "with a cookie, Origin must be this server's own", false);
+        return false;
+    }
+    return true;
+}
+
+static bool may_read(struct http_call *call)
+{
+    if ((call->identity->who.scopes & TOKEN_SCOPE_READ) != 0) {
+        return true;
+    }
+    http_error(call, 403, "PERMISSION_DENIED", "this token has not the scope read", "", false);
+    return false;
+}
+
+static void dispatch(struct http_call *call)
+{
+    struct server *server = call->server;
+    call->deadline_ms = 0;
+    lws_set_timeout(call->wsi, NO_PENDING_TIMEOUT, 0);
+    if (!is_api(call->path)) {
+        serve_page(call);
+    } else if (strcmp(call->path, "/v1/session") == 0) {
+        server_session(call);
+    } else if (admit(call, call->method != HTTP_GET)) {
+        if (strcmp(call->path, "/v1/fleet") == 0 && call->method == HTTP_GET) {
+            if (may_read(call)) {
+                server_fleet(call);
+            }
+        } else if (strcmp(call->path, "/v1/live") == 0 && call->method == HTTP_GET) {
+            http_error(call, 426, "FAILED_PRECONDITION", "this is a WebSocket",
+                       "ask with Upgrade: websocket", false);
+        } else if (server->api != NULL) {
+            api_call(server->api, call);
+        } else {
+            http_error(call, 503, "UNAVAILABLE", "the dash is ending", "", true);
+        }
+    }
+}
+
+/* The answer before the request was read whole: the connection ends with it. */
+static int refuse_now(struct http_call *call, unsigned status, const char *code,
+                      const char *message)
+{
+    call->close_after = true;
+    http_error(call, status, code, message, "", false);
+    server_reply_now(call);
+    server_call_free(call);
+    return -1;
+}
+
+static int refuse_line(struct lws *wsi, unsigned status)
+{
+    atomic_fetch_add(&server_of(wsi)->refused, 1);
+    lws_return_http_status(wsi, status, NULL);
+    return -1;
+}
+
+static bool body_expected(struct http_call *call, struct lws *wsi, unsigned *status)
+{
+    char text[24] = "";
+    *status = 0;
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0) {
+        *status = STATUS_LENGTH_REQUIRED;
+        return false;
+    }
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH) <= 0) {
+        *status =
+            call->method == HTTP_POST || call->method == HTTP_OTHER ? STATUS_LENGTH_REQUIRED : 0;
+        return false;
+    }
+    if (lws_hdr_copy(wsi, text, sizeof text, WSI_TOKEN_HTTP_CONTENT_LENGTH) <= 0 ||
+        text[strspn(text, "0123456789")] != '\0') {
+        *status = HTTP_STATUS_BAD_REQUEST;
+        return false;
+    }
+    unsigned long long size = strtoull(text, NULL, 10);
+    if (size > HTTP_BODY_MAX) {
+        *status = HTTP_STATUS_REQ_ENTITY_TOO_LARGE;
+        return false;
+    }
+    call->body_max = (size_t)size;
+    return size > 0;
+}
+
+static int on_request(struct lws *wsi, struct server_peer *peer, const char *path, size_t size)
+{
+    struct server *server = server_of(wsi);
+    atomic_fetch_add(&server->requests, 1);
+    FLY_CHECK(peer->call == NULL);
+    unsigned status = 0;
+    struct http_call *call = server_call_make(server, wsi, path, size, &status);
+    if (call == NULL) {
+        return refuse_line(wsi, status);
+    }
+    bool body = body_expected(call, wsi, &status);
+    if (status == HTTP_STATUS_REQ_ENTITY_TOO_LARGE) {
+        return refuse_now(call, status, "RESOURCE_EXHAUSTED", "the body is larger than 16 KiB");
+    }
+    if (status != 0 && call->method != HTTP_OTHER) {
+        return refuse_now(call, status, "INVALID_ARGUMENT", "a body needs a Content-Length");
+    }
+    if (call->method == HTTP_OTHER && (body || status != 0)) {
+        return refuse_now(call, HTTP_STATUS_METHOD_NOT_ALLOWED, "UNIMPLEMENTED",
+                          "GET, HEAD, POST or DELETE");
+    }
+    peer->call = call;
+    if (body) {
+        call->body = malloc(call->body_max);
+        FLY_CHECK(call->body != NULL);
+        call->deadline_ms = server_now_ms(server) + SERVER_REQUEST_MS;
+        return 0;
+    }
+    dispatch(call);
+    return 0;
+}
+
+static int on_body(struct http_call *call, const void *data, size_t size)
+{
+    if (size > call->body_max - call->body_size) {
+        return -1;
+    }
+    memcpy(call->body + call->body_size, data, size);
+    call->body_size += size;
+    return 0;
+}
+
+static int on_writable(struct lws *wsi, struct server_peer *peer)
+{
+    struct http_call *call = peer->call;
+    if (call == NULL) {
+        return 0;
+    }
+    int done = server_reply_write(call);
+    if (done == 0) {
+        call->deadline_ms = call->stream ? 0 : server_now_ms(call->server) + ANSWER_MS;
+        return 0;
+    }
+    bool close_after = call->close_after;
+    peer->call = NULL;
+    server_call_free(call);
+    if (done < 0 || close_after) {
+        return -1;
+    }
+    return lws_http_transaction_completed(wsi) != 0 ? -1 : 0;
+}
+
+static void on_gone(struct server_peer *peer)
+{
+    if (peer != NULL && peer->call != NULL) {
+        struct http_call *call = peer->call;
+        peer->call = NULL;
+        server_call_free(call);
+    }
+}
+
+void server_http_tick(struct server *server, int64_t now_ms)
+{
+    for (struct fly_list *at = server->calls.next; at != &server->calls; at = at->next) {
+        struct http_call *call = FLY_CONTAINER(at, struct http_call, link);
+        if (call->deadline_ms != 0 && call->deadline_ms <= now_ms) {
+            call->deadline_ms = 0;
+            lws_set_timeout(call->wsi, PENDING_TIMEOUT_HTTP_CONTENT, LWS_TO_KILL_ASYNC);
+        }
+    }
+}
+
+/* --- WebSockets --- */
+
+static bool admit_upgrade(struct http_call *call)
+{
+    if (strcmp(call->path, "/v1/live") != 0) {
+        http_error(call, 404, "NOT_FOUND", "there is no such WebSocket", "", false);
+        return false;
+    }
+    if (call->server->closing) {
+        http_error(call, 503, "UNAVAILABLE", "the dash is ending", "", true);
+        return false;
+    }
+    return admit(call, true) && may_read(call);
+}
+
+static int on_upgrade(struct lws *wsi, const char *to)
+{
+    struct server *server = server_of(wsi);
+    atomic_fetch_add(&server->requests, 1);
+    /* HTTP/2 in clear text is a second parser that nobody needs here. */
+    if (strcasecmp(to, "websocket") != 0) {
+        return -1;
+    }
+    char path[HTTP_PATH_MAX + 1] = "";
+    char *uri = NULL;
+    int uri_size = 0;
+    if (lws_http_get_uri_and_method(wsi, &uri, &uri_size) != LWSHUMETH_GET || uri_size < 0 ||
+        uri_size > HTTP_PATH_MAX) {
+        return -1;
+    }
+    memcpy(path, uri, (size_t)uri_size);
+    unsigned status = 0;
+    struct http_call *call = server_call_make(server, wsi, path, (size_t)uri_size, &status);
+    if (call == NULL) {
+        return -1;
+    }
+    if (!admit_upgrade(call)) {
+        call->close_after = true;
+        server_reply_now(call);
+        server_call_free(call);
+        return -1;
+    }
+    struct upgrade *upgrade = calloc(1, sizeof *upgrade);
+    FLY_CHECK(upgrade != NULL);
+    upgrade->who = call->identity->who;
+    upgrade->by_session = call->identity->by_cookie;
+    memcpy(upgrade->session, call->identity->session, sizeof upgrade->session);
+    lws_set_opaque_user_data(wsi, upgrade);
+    server_call_free(call);
+    return 0;
+}
+
+static int on_established(struct lws *wsi, struct server_peer *peer)
+{
+    struct upgrade *upgrade = lws_get_opaque_user_data(wsi);
+    if (upgrade == NULL || peer == NULL) {
+        return -1;
+    }
+    peer->call = NULL;
+    peer->browser = live_open(server_of(wsi)->live, wsi, &upgrade->who,
+                              upgrade->by_session ? upgrade->session : NULL);
+    lws_set_opaque_user_data(wsi, NULL);
+    free(upgrade);
+    return 0;
+}
+
+static void on_destroy(struct lws *wsi)
+{
+    server_of(wsi)->connections--;
+    free(lws_get_opaque_user_data(wsi));
+    lws_set_opaque_user_data(wsi, NULL);
+}
+
+static int on_message(struct lws *wsi, struct server_peer *peer, const void *data, size_t size)
+{
+    if (lws_frame_is_binary(wsi)) {
+        static const char why[] = "text, please";
+        uint8_t text[sizeof why];
+        memcpy(text, why, sizeof why);
+        lws_close_reason(wsi, LWS_CLOSE_STATUS_POLICY_VIOLATION, text, sizeof why - 1);
+        return -1;
+    }
+    return live_receive(server_of(wsi)->live, peer->browser, data, size);
+}
+
+int server_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+                    size_t size)
+{
+    struct server_peer *peer = user;
+    /* Most of the reasons are of no concern here. */
+    switch ((int)reason) {
+    case LWS_CALLBACK_WSI_CREATE:
+        server_of(wsi)->connections++;
+        return 0;
+    case LWS_CALLBACK_WSI_DESTROY:
+        on_destroy(wsi);
+        return 0;
+    case LWS_CALLBACK_HTTP:
+        return on_request(wsi, peer, in, size);
+    case LWS_CALLBACK_HTTP_BODY:
+        return peer->call == NULL ? -1 : on_body(peer->call, in, size);
+    case LWS_CALLBACK_HTTP_BODY_COMPLETION:
+        if (peer->call != NULL && !peer->call->answered && peer->call->body != NULL) {
+            dispatch(peer->call);
+        }
+        return 0;
+    case LWS_CALLBACK_HTTP_WRITEABLE:
+        return on_writable(wsi, peer);
+    case LWS_CALLBACK_CLOSED_HTTP:
+    case LWS_CALLBACK_HTTP_DROP_PROTOCOL:
+        on_gone(peer);
+        return 0;
+    case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
+        return on_upgrade(wsi, in);
+    case LWS_CALLBACK_ESTABLISHED:
+        return on_established(wsi, peer);
+    case LWS_CALLBACK_RECEIVE:
+        return on_message(wsi, peer, in, size);
+    case LWS_CALLBACK_SERVER_WRITEABLE:
+        return peer->browser == NULL ? -1 : live_writable(server_of(wsi)->live, peer->browser);
+    case LWS_CALLBACK_CLOSED:
+        if (peer != NULL && peer->browser != NULL) {
+            live_close(server_of(wsi)->live, peer->browser);
+            peer->browser = NULL;
+        }
+        return 0;
+    default:
+        return 0;
+    }
+}
