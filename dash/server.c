@@ -27,7 +27,9 @@ static const struct lws_protocols protocols[] = {
     {.name = "fly",
      .callback = server_callback,
      .per_session_data_size = sizeof(struct server_peer),
-     .rx_buffer_size = 1024},
+     .rx_buffer_size = 1024,
+     /* else a write is cut at rx_buffer_size, and its rest copied */
+     .tx_packet_size = SERVER_CHUNK_BYTES + LWS_PRE},
     {.name = NULL},
 };
 
