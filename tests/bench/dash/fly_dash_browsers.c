@@ -398,6 +398,7 @@ static void run(struct load *load)
     }
     double dialled_s = (double)(fly_clock_boot_ms() - begin_ms) / 1000;
     struct usage before = usage_of(load->pid);
+    struct usage own = usage_of(getpid());
     uint64_t frames = load->frames;
     uint64_t bytes = load->bytes;
     memset(load->ages, 0, sizeof load->ages);
@@ -412,6 +413,8 @@ static void run(struct load *load)
     double seconds = (double)age_ms / 1000;
     frames = load->frames - frames;
     bytes = load->bytes - bytes;
+    uint32_t lost = load->lost;
+    double own_cores = (usage_of(getpid()).cpu_s - own.cpu_s) / seconds;
     sleepers(load, 0);
     uint32_t wrong = mirrors_wrong(load);
     uint32_t behind = 0;
@@ -426,15 +429,16 @@ static void run(struct load *load)
         "\"seconds\":%.1f,\"frames\":%llu,\"frames_per_s_each\":%.2f,\"mib_per_s\":%.1f,"
         "\"gaps_undetected\":%llu,\"resyncs\":%llu,\"resync_frames\":%llu,\"malformed\":%llu,"
         "\"behind_at_end\":%u,\"mirrors\":%u,\"mirrors_wrong\":%u,\"mirror_fetches\":%u,"
-        "\"age_ms_p50\":%u,\"age_ms_p99\":%u,\"dash_cores\":%.3f,\"dash_rss_kib\":%ld,"
+        "\"age_ms_p50\":%u,\"age_ms_p99\":%u,\"own_cores\":%.3f,\"dash_cores\":%.3f,\"dash_rss_"
+        "kib\":%ld,"
         "\"dash_rss_peak_kib\":%ld}\n",
-        load->ready, load->lost, dialled_s, seconds, (unsigned long long)frames,
+        load->ready, lost, dialled_s, seconds, (unsigned long long)frames,
         (double)frames / seconds / (load->ready > 0 ? load->ready : 1),
         (double)bytes / seconds / (1 << 20), (unsigned long long)load->gaps,
         (unsigned long long)load->resyncs, (unsigned long long)load->resync_frames,
         (unsigned long long)load->malformed, behind, load->mirrors, wrong, fetches,
-        age_at(load, 500), age_at(load, 990), (after.cpu_s - before.cpu_s) / seconds, after.rss_kib,
-        after.peak_kib);
+        age_at(load, 500), age_at(load, 990), own_cores, (after.cpu_s - before.cpu_s) / seconds,
+        after.rss_kib, after.peak_kib);
 }
 
 static error_t option(int key, char *text, struct argp_state *state)
