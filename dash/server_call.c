@@ -135,7 +135,7 @@ static bool wants_close(struct lws *wsi)
 }
 
 struct http_call *server_call_make(struct server *server, struct lws *wsi, const char *path,
-                                  size_t path_size, unsigned *status)
+                                   size_t path_size, unsigned *status)
 {
     struct http_call *call = calloc(1, sizeof *call);
     FLY_CHECK(call != NULL);

@@ -169,7 +169,7 @@ void server_http_tick(struct server *server, int64_t now_ms);
 /* --- server_call.c --- */
 /* Copies what is kept of the request that `wsi` has just read. NULL: *status says why not. */
 struct http_call *server_call_make(struct server *server, struct lws *wsi, const char *path,
-                                  size_t path_size, unsigned *status);
+                                   size_t path_size, unsigned *status);
 void server_call_free(struct http_call *call);
 const char *server_call_field(const struct http_call *call, enum server_field field);
 /* The request's own Origin, or none at all. */
