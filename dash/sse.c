@@ -21,6 +21,7 @@ enum {
 
 enum phase {
     PHASE_OPENING, /* an action has it: for the first time, or again */
+    PHASE_FIRST,   /* open, and not answered: a refusal comes soon and should be the status */
     PHASE_LIVE,
     PHASE_WAITING,  /* for the next try */
     PHASE_TO_CLOSE, /* no action could be had yet */
@@ -53,7 +54,7 @@ struct stream {
     char told[CURSORS_TEXT_SIZE]; /* the id written last */
     int64_t expires_ms;
     int64_t wrote_ms;
-    int64_t again_ms; /* WAITING: until then */
+    int64_t again_ms; /* FIRST, WAITING: until then */
     int64_t pause_ms;
 };
 
@@ -66,6 +67,7 @@ struct sse {
 
 static void stream_close(struct stream *st);
 static void pump(struct stream *st);
+static void look_first(struct stream *st, int64_t now_ms);
 
 struct sse *sse_create(struct api *api)
 {
@@ -158,22 +160,6 @@ static void run_open(struct action *action, struct session *unused, struct failu
         session_move_on(w->session, &w->failure);
     }
     st->failed = !open_stream(st);
-    if (st->failed || st->begun) {
-        return;
-    }
-    /* a refusal comes soon, and should be the answer's status */
-    switch (rpc_stream_next(w->stream, FIRST_MS, &w->reply)) {
-    case RPC_NEXT_MESSAGE:
-        w->message = (const Fly__V1__WatchReply *)w->reply.message;
-        break;
-    case RPC_NEXT_NOTHING:
-        rpc_reply_fini(&w->reply);
-        break;
-    case RPC_NEXT_END:
-        failure_of_end(w);
-        st->failed = true;
-        break;
-    }
 }
 
 static void run_close(struct action *action, struct session *unused, struct failure *ignored)
@@ -264,6 +250,8 @@ static void on_note(struct actions_note *note)
 
     if (st->phase == PHASE_LIVE) {
         pump(st);
+    } else if (st->phase == PHASE_FIRST) {
+        look_first(st, fly_clock_boot_ms());
     }
 }
 
@@ -471,6 +459,7 @@ static void pump(struct stream *st)
 
 /* --- opened --- */
 
+/* The answer's head, or the error that it is. */
 static void begin(struct stream *st)
 {
     struct http_call *call = http_find(st->sse->api->server, st->call_id);
@@ -491,19 +480,51 @@ static void begin(struct stream *st)
     pump(st);
 }
 
+static void look_first(struct stream *st, int64_t now_ms)
+{
+    struct watching *w = &st->watching;
+
+    switch (rpc_stream_next(w->stream, 0, &w->reply)) {
+    case RPC_NEXT_MESSAGE:
+        w->message = (const Fly__V1__WatchReply *)w->reply.message;
+        break;
+    case RPC_NEXT_NOTHING:
+        rpc_reply_fini(&w->reply);
+        if (now_ms < st->again_ms) {
+            return;
+        }
+        break;
+    case RPC_NEXT_END:
+        failure_of_end(w);
+        st->failed = true;
+        break;
+    }
+    begin(st);
+}
+
+static void refuse_stopping(struct stream *st)
+{
+    struct http_call *call = st->begun ? NULL : http_find(st->sse->api->server, st->call_id);
+
+    if (call != NULL) {
+        http_error(call, 503, "STOPPING", "this dash is stopping", "try again", true);
+    }
+}
+
 static void done_open(struct action *action, bool stopped)
 {
     struct stream *st = FLY_CONTAINER(action, struct stream, action);
 
     if (stopped || st->sse->stopping) {
-        struct http_call *call = st->begun ? NULL : http_find(st->sse->api->server, st->call_id);
-        if (call != NULL) {
-            http_error(call, 503, "STOPPING", "this dash is stopping", "try again", true);
-        }
+        refuse_stopping(st);
         st->sse->stopping = true;
         stream_end(st);
-    } else if (!st->begun) {
+    } else if (!st->begun && st->failed) {
         begin(st);
+    } else if (!st->begun) {
+        st->phase = PHASE_FIRST;
+        st->again_ms = fly_clock_boot_ms() + FIRST_MS;
+        look_first(st, 0);
     } else if (st->gone) {
         stream_close(st);
     } else if (st->failed) {
@@ -579,6 +600,9 @@ static void tick_one(struct stream *st, int64_t now_ms)
             (void)put_words(st, ": still here\n\n");
         }
         break;
+    case PHASE_FIRST:
+        look_first(st, now_ms);
+        break;
     case PHASE_TO_CLOSE:
         if (submit(st, false)) {
             st->phase = PHASE_CLOSING;
@@ -609,7 +633,8 @@ void sse_stop(struct sse *sse)
     for (struct fly_list *at = sse->streams.next; at != &sse->streams; at = next) {
         struct stream *st = FLY_CONTAINER(at, struct stream, link);
         next = at->next;
-        if (st->phase == PHASE_LIVE || st->phase == PHASE_WAITING || st->phase == PHASE_TO_CLOSE) {
+        if (st->phase != PHASE_OPENING && st->phase != PHASE_CLOSING) {
+            refuse_stopping(st);
             stream_end(st);
         }
     }

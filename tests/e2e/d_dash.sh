@@ -78,11 +78,6 @@ step "members and regions as the cluster's, and a launch goes through the edge"
 dash GET /v1/members
 http_is 200
 expect_json '[.members[] | select(.state == "alive") | .name] | sort == ["d1","e1","p1","p2"]'
-measured() {
-    dash GET /v1/members
-    jq -e '[.members[] | select(.self | not) | .rtt_us > 0 and .rtt_us < 10000000] | all' "$out" >/dev/null
-}
-wait_for 20 "round trips" measured
 dash POST /v1/vms --data '{"region":"DEN","cores":2,"memory":2000000000}'
 http_is 201
 as_the_owners "launched" "$(now_ms)"
@@ -126,6 +121,11 @@ for ((round = 0; round < rounds; round++)); do
     as_the_owners "owner stopped" "$since"
 done
 
+measured() {
+    dash GET /v1/members
+    jq -e '[.members[] | select(.self | not) | .rtt_us > 0 and .rtt_us < 10000000] | all' "$out" >/dev/null
+}
+wait_for 20 "round trips" measured
 for node in d1 e1 p2 p1; do
     stop_node "$node"
 done

@@ -8,7 +8,7 @@ import {
   helloMap,
   messageBytes,
   regionRow,
-} from './encode'
+} from './helper/encode'
 
 function cut(buffer: ArrayBuffer, bytes: number): ArrayBuffer {
   return buffer.slice(0, buffer.byteLength - bytes)

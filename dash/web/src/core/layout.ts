@@ -9,7 +9,8 @@
  */
 import { REGION_NONE } from './wire'
 
-export const CELL_MAX_PX = 14
+/** Sides of a cell that are tried, from the largest. */
+const CELL_PX = [44, 38, 32, 28, 24, 21, 18, 16, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1]
 export const LABEL_PX = 20
 export const GAP_PX = 10
 const BLOCK_MIN_PX = 72 // a label is read there
@@ -125,6 +126,34 @@ function shelvesOf(groups: readonly Group[], target: number, grid: Grid): Shelf[
   return shelves
 }
 
+/** `many` shelves with about as many machines each, each filling the width; null: too many blocks. */
+function evenShelves(groups: readonly Group[], many: number, grid: Grid): Shelf[] | null {
+  const last = groups.at(-1) as Group
+  const total = last.start + last.count
+  const shelves: Shelf[] = []
+  let first = 0
+  for (let k = 1; k <= many && first < groups.length; k++) {
+    const until = (total * k) / many
+    let end = first + 1
+    // A block goes where most of it would be.
+    while (end < groups.length && middleOf(groups[end] as Group) <= until) {
+      end++
+    }
+    end = k === many ? groups.length : end
+    const height = shelfHeight(groups, first, end, grid)
+    if (shelfWidth(groups, first, end, height, grid) > grid.columns) {
+      return null
+    }
+    shelves.push({ first, end, height })
+    first = end
+  }
+  return shelves
+}
+
+function middleOf(group: Group): number {
+  return group.start + group.count / 2
+}
+
 function rowsOf(shelves: readonly Shelf[], grid: Grid): number {
   let rows = 0
   for (const shelf of shelves) {
@@ -133,9 +162,11 @@ function rowsOf(shelves: readonly Shelf[], grid: Grid): number {
   return Math.max(1, rows - grid.gap)
 }
 
-/** How far its blocks are from squares: 0 is best. */
+/** How far its blocks are from squares, and its last shelf from being full: 0 is best. */
 function oddness(groups: readonly Group[], shelves: readonly Shelf[], grid: Grid): number {
-  let sum = 0
+  const last = shelves.at(-1) as Shelf
+  const used = shelfWidth(groups, last.first, last.end, last.height, grid) / grid.columns
+  let sum = groups.length * (1 - used)
   for (const shelf of shelves) {
     for (let i = shelf.first; i < shelf.end; i++) {
       sum += Math.abs(Math.log(widthOf(groups[i] as Group, shelf.height, grid) / shelf.height / 1.4))
@@ -151,12 +182,18 @@ function bestShelves(groups: readonly Group[], grid: Grid, rowsMax: number) {
     most = Math.max(most, group.count)
   }
   let best: Shelf[] = []
-  let bestRows = Infinity
+  let bestRows = groups.length === 0 ? 1 : Infinity
   let bestOddness = Infinity
   const tall = Math.max(2, Math.min(most, rowsMax))
-  for (let i = 0; i < SHELF_TRIES; i++) {
+  for (let i = 0; i < 2 * SHELF_TRIES && groups.length > 0; i++) {
     const target = Math.max(1, Math.round(tall ** ((i + 1) / SHELF_TRIES)))
-    const shelves = shelvesOf(groups, target, grid)
+    const shelves =
+      i < SHELF_TRIES
+        ? shelvesOf(groups, target, grid)
+        : evenShelves(groups, i - SHELF_TRIES + 1, grid)
+    if (shelves === null) {
+      continue
+    }
     const rows = rowsOf(shelves, grid)
     const odd = oddness(groups, shelves, grid)
     const fits = rows <= rowsMax
@@ -182,13 +219,20 @@ export function layoutFleet(
   only: number | null = null,
 ): Layout {
   const { groups, order } = grouped(regionOf, count, only)
-  let cellPx = CELL_MAX_PX
+  let cellPx = 1
   let grid = gridOf(cellPx, widthPx)
-  let best = bestShelves(groups, grid, Math.floor(heightPx / cellPx))
-  while (cellPx > 1 && best.rows * cellPx > heightPx) {
-    cellPx--
-    grid = gridOf(cellPx, widthPx)
-    best = bestShelves(groups, grid, Math.floor(heightPx / cellPx))
+  let best = bestShelves(groups, grid, heightPx)
+  for (const px of CELL_PX) {
+    // Not even the machines alone would have room.
+    if (order.length * px * px > widthPx * heightPx) {
+      continue
+    }
+    cellPx = px
+    grid = gridOf(px, widthPx)
+    best = bestShelves(groups, grid, Math.floor(heightPx / px))
+    if (best.rows * px <= heightPx) {
+      break
+    }
   }
   const blocks: Block[] = []
   let y = 0
@@ -203,9 +247,9 @@ export function layoutFleet(
     }
     y += shelf.height + grid.gap
   }
-  const rows = groups.length === 0 ? 1 : best.rows
   const { columns, label: labelRows } = grid
-  return { cellPx, columns, rows, labelRows, blocks, order, texelOf: texels(blocks, order, columns, count) }
+  const texelOf = texels(blocks, order, columns, count)
+  return { cellPx, columns, rows: best.rows, labelRows, blocks, order, texelOf }
 }
 
 /** Machines by region, each region's in the order of their indices. */

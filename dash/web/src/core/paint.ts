@@ -15,7 +15,7 @@ import type { Fleet, Region } from './types'
 
 const LINES_FROM_PX = 5 // a cell must be so large for lines between them
 const MARKS_FROM_PX = 6
-const SCALE_MAX_PX = 40
+const SCALE_MAX_PX = 64
 const RELAYOUT_MS = 250
 const LABELS_MS = 250
 const RUN_GAP_ROWS = 8 // rows that did not change between two that did: given to the canvas too
@@ -460,7 +460,7 @@ export class FleetPainter {
       ctx.lineTo(box.x + seen.right * scale, y)
     }
     ctx.strokeStyle = this.palette.background
-    ctx.lineWidth = scale >= 10 ? 2 : 1
+    ctx.lineWidth = scale >= 20 ? 3 : scale >= 10 ? 2 : 1
     ctx.stroke()
   }
 
@@ -485,7 +485,7 @@ export class FleetPainter {
       }
     }
     ctx.strokeStyle = this.palette.background
-    ctx.lineWidth = Math.max(1.5, scale / 7)
+    ctx.lineWidth = Math.min(Math.max(1.5, scale / 7), 4)
     ctx.stroke()
   }
 
