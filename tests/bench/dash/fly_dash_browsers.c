@@ -2,13 +2,13 @@
  * fly_dash_browsers - very many browsers' connections on one dash, from one thread.
  *
  *   fly_dash_browsers --port P [--token T] [--pid PID] [--connections N] [--mirrors N] [--slow N]
- *                     [--seconds S]
+ *                     [--slow-ms MS] [--seconds S]
  *
  * Each connection signs in, says the WebSocket's upgrade and reads frames. On every one the numbers
  * of the frames are looked at: a number that is left out without a `resync` before it is a gap that
  * nobody would have noticed. A few keep the whole picture as a page does: fetch the fleet, apply
  * frames, fetch again when told; at the end they must show what the dash does, so let the publisher
- * stop some seconds earlier. --slow: so many read nothing for 6 s out of 12.
+ * stop some seconds earlier. --slow: so many read nothing half of the time.
  *
  * Prints one JSON line: gaps, resyncs, frames, ages (of the oldest change in a frame, when it
  * arrives), and CPU and memory of the process PID (/proc) while the connections stood.
@@ -33,7 +33,6 @@ enum {
     DIALS_MAX = 64, /* under way at once */
     AGES_MAX = 4000,
     READ_BYTES = 256 * 1024,
-    SLOW_MS = 6000,
     SETTLE_TRIES = 25,
     SETTLE_MS = 200,
     MIRROR_MACHINES = PICTURE_MACHINES_MAX,
@@ -66,6 +65,7 @@ struct load {
     uint32_t connections;
     uint32_t mirrors;
     uint32_t slow;
+    uint32_t slow_ms;
     uint32_t seconds;
     int epoll;
     struct browser *browsers;
@@ -288,7 +288,7 @@ static void serve(struct load *load, struct browser *b, uint32_t events)
 /* Who is slow reads for one spell and not in the next. */
 static void sleepers(struct load *load, int64_t age_ms)
 {
-    bool asleep = age_ms / SLOW_MS % 2 == 1;
+    bool asleep = age_ms / load->slow_ms % 2 == 1;
 
     for (uint32_t i = 0; i < load->opened; i++) {
         struct browser *b = &load->browsers[i];
@@ -465,6 +465,9 @@ static error_t option(int key, char *text, struct argp_state *state)
     case 'l':
         load->slow = number;
         return 0;
+    case 'w':
+        load->slow_ms = number;
+        return 0;
     case 's':
         load->seconds = number;
         return 0;
@@ -479,7 +482,8 @@ static const struct argp_option flags[] = {
     {"pid", 'i', "PID", 0, "of the dash's process", 0},
     {"connections", 'c', "N", 0, "[5000]", 0},
     {"mirrors", 'm', "N", 0, "of them keep the whole picture [8]", 0},
-    {"slow", 'l', "N", 0, "of them read only half of the time [0]", 0},
+    {"slow", 'l', "N", 0, "of them, the last, read only half of the time [0]", 0},
+    {"slow-ms", 'w', "MS", 0, "a spell of reading, or of not reading [6000]", 0},
     {"seconds", 's', "S", 0, "[20]", 0},
     {0},
 };
@@ -487,13 +491,17 @@ static const struct argp_option flags[] = {
 int main(int argc, char **argv)
 {
     const struct argp argp = {flags, option, NULL, NULL, NULL, NULL, NULL};
-    struct load load = {
-        .token = "bench", .pid = 0, .connections = 5000, .mirrors = 8, .seconds = 20};
+    struct load load = {.token = "bench",
+                        .pid = 0,
+                        .connections = 5000,
+                        .mirrors = 8,
+                        .slow_ms = 6000,
+                        .seconds = 20};
     struct rlimit files;
 
     if (argp_parse(&argp, argc, argv, 0, NULL, &load) != 0 || load.port == 0 ||
         load.connections == 0 || load.connections > CONNECTIONS_MAX ||
-        load.mirrors + load.slow > load.connections) {
+        load.mirrors > load.connections || load.slow > load.connections || load.slow_ms == 0) {
         return 64;
     }
     FLY_CHECK(getrlimit(RLIMIT_NOFILE, &files) == 0);
