@@ -134,6 +134,13 @@ static void on_stopped(uv_timer_t *timer)
     uv_stop(&server->loop);
 }
 
+void server_browsers_gone(struct server *server)
+{
+    if (uv_is_active((uv_handle_t *)&server->stop)) {
+        uv_timer_start(&server->stop, on_stopped, 0, 0);
+    }
+}
+
 static void stop_begin(struct server *server)
 {
     server->closing = true;
