@@ -78,9 +78,7 @@ void live_close(struct live *live, struct live_browser *browser)
     look_free(live, browser);
     free(browser->text);
     free(browser);
-    if (live->count == 0) {
-        server_browsers_gone(live->server);
-    }
+    server_gone(live->server);
 }
 
 /* It is told and closed when next it can be written to. */
