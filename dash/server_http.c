@@ -198,8 +198,10 @@ static int on_body(struct http_call *call, const void *data, size_t size)
     if (size > call->body_max - call->body_size) {
         return -1;
     }
-    memcpy(call->body + call->body_size, data, size);
-    call->body_size += size;
+    if (size > 0) {
+        memcpy(call->body + call->body_size, data, size);
+        call->body_size += size;
+    }
     return 0;
 }
 
@@ -318,12 +320,8 @@ static void on_destroy(struct lws *wsi)
 
 static int on_message(struct lws *wsi, struct server_peer *peer, const void *data, size_t size)
 {
-    if (lws_frame_is_binary(wsi)) {
-        static const char why[] = "text, please";
-        uint8_t text[sizeof why];
-        memcpy(text, why, sizeof why);
-        lws_close_reason(wsi, LWS_CLOSE_STATUS_POLICY_VIOLATION, text, sizeof why - 1);
-        return -1;
+    if (peer->browser == NULL || lws_frame_is_binary(wsi)) {
+        return live_refuse(wsi);
     }
     return live_receive(server_of(wsi)->live, peer->browser, data, size);
 }
