@@ -125,6 +125,8 @@ struct api_place {
     double latitude;
     double longitude;
 };
+/* The dash's own region is one that it knows. */
+bool api_at_home(struct api *api);
 bool api_near(struct api *api, const struct api_place *place, uint32_t cores, uint64_t memory_bytes,
               char out[static EVENT_REGION_SIZE]);
 

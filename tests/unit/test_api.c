@@ -519,6 +519,48 @@ static void test_near_again(void **state)
     answer_fini(&answer);
 }
 
+static void test_near_nowhere(void **state)
+{
+    struct fixture *f = *state;
+    static const char body[] = "{\"region\":\"near\",\"cores\":4,\"memory\":1000000}";
+    const struct dash_config limits = {.region = "ZRH"};
+    struct dash *dash = api_dash(&f->edge, &limits);
+    struct answer answer = api_ask(dash, "launch", "POST /v1/vms", "", body);
+
+    check_error("no home", &answer, 400, "INVALID_ARGUMENT", "near to what");
+    answer_fini(&answer);
+    dash_destroy(dash);
+    dash_drop_slice(f->dash, EDGE_TAG);
+    answer = api_ask(f->dash, "launch", "POST /v1/vms", "", body);
+    check_error("no machines", &answer, 409, "REGION_FULL", "");
+    answer_fini(&answer);
+}
+
+/* A browser comes: the autospawner looks for what an earlier life left, and launches at once. */
+static void test_autospawn(void **state)
+{
+    struct fixture *f = *state;
+    const struct dash_config limits = {.autospawn = "sin, hkg",
+                                       .autospawn_token = "launch+read+destroy"};
+    struct dash *dash = api_dash(&f->edge, &limits);
+
+    int fd = api_send(dash, "read", "GET /v1/live",
+                      "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+                      "");
+    (void)pthread_mutex_lock(&f->edge.lock);
+    while (f->edge.vm_count == 0 || f->edge.lists == 0) {
+        (void)pthread_cond_wait(&f->edge.changed, &f->edge.lock);
+    }
+    assert_int_equal(strncmp(f->edge.vms[0].name, "auto-sin-", 9), 0);
+    assert_string_equal(f->edge.vms[0].region, "SIN");
+    assert_int_equal(f->edge.vms[0].cores, 1);
+    assert_int_equal(f->edge.vms[0].memory_bytes, 512000000);
+    (void)pthread_mutex_unlock(&f->edge.lock);
+    (void)close(fd);
+    dash_destroy(dash);
+}
+
 static void test_no_edge(void **state)
 {
     struct dash *dash = api_dash(NULL, NULL);
@@ -673,11 +715,14 @@ static void test_overload(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_FIXTURE(test_strict),     WITH_FIXTURE(test_regions),     WITH_FIXTURE(test_machines),
-        WITH_FIXTURE(test_members),    WITH_FIXTURE(test_life),        WITH_FIXTURE(test_refusals),
-        WITH_FIXTURE(test_unknown),    WITH_FIXTURE(test_stop),        WITH_FIXTURE(test_near),
-        WITH_FIXTURE(test_near_again), cmocka_unit_test(test_no_edge), WITH_FIXTURE(test_rate),
-        WITH_FIXTURE(test_cap),        WITH_FIXTURE(test_overload),
+        WITH_FIXTURE(test_strict),      WITH_FIXTURE(test_regions),
+        WITH_FIXTURE(test_machines),    WITH_FIXTURE(test_members),
+        WITH_FIXTURE(test_life),        WITH_FIXTURE(test_refusals),
+        WITH_FIXTURE(test_unknown),     WITH_FIXTURE(test_stop),
+        WITH_FIXTURE(test_near),        WITH_FIXTURE(test_near_again),
+        cmocka_unit_test(test_no_edge), WITH_FIXTURE(test_near_nowhere),
+        WITH_FIXTURE(test_autospawn),   WITH_FIXTURE(test_rate),
+        WITH_FIXTURE(test_cap),         WITH_FIXTURE(test_overload),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
