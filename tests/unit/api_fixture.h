@@ -126,6 +126,7 @@ static void edge_vm_fill(Fly__V1__Vm *out, struct edge_vm *vm)
     out->created_at_ms = INT64_C(1790000000123);
     out->destroyed_at_ms = vm->destroyed ? INT64_C(1790000001000) : 0;
     out->subject = "tester";
+    out->key = (ProtobufCBinaryData){FLY_KEY_SIZE, vm->key.bytes};
 }
 
 /* With the lock. */

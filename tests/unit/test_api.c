@@ -637,7 +637,7 @@ static void test_cap(void **state)
     assert_int_equal(number(answer.body, "vms_max"), 3);
     assert_true(json_is_null(json_object_get(answer.body, "vms")));
     answer_fini(&answer);
-    answer = api_ask(dash, "launch+read", "POST /v1/vms", "", SPEC);
+    answer = api_ask(dash, "launch+read", "POST /v1/vms", "Idempotency-Key: third\r\n", SPEC);
     assert_int_equal(answer.status, 201);
     answer_fini(&answer);
     /* its event comes afterwards: the same VM is not counted twice */
@@ -645,6 +645,14 @@ static void test_cap(void **state)
     dash_event(dash, &event);
     answer = api_ask(dash, "launch+read", "POST /v1/vms", "", SPEC);
     check_error("cap", &answer, 409, "QUOTA", "up to 3");
+    answer_fini(&answer);
+    answer = api_ask(dash, "launch+read", "POST /v1/vms", "Idempotency-Key: fourth\r\n", SPEC);
+    check_error("cap with a key", &answer, 409, "QUOTA", "up to 3");
+    answer_fini(&answer);
+    /* who lost the answer asks again, and gets it */
+    answer = api_ask(dash, "launch+read", "POST /v1/vms", "Idempotency-Key: third\r\n", SPEC);
+    assert_int_equal(answer.status, 200);
+    assert_true(json_is_true(json_object_get(answer.body, "replayed")));
     answer_fini(&answer);
     answer = api_ask(dash, "none", "GET /v1/limits", "", "");
     assert_int_equal(number(answer.body, "vms"), 3);
@@ -708,6 +716,46 @@ static void test_overload(void **state)
     }
     assert_true(ok >= 256 && ok <= 260);
     assert_int_equal(ok + shed, ASKED);
+    assert_true(f->edge.hellos <= 4); /* a session for each thread, all of the one token */
+}
+
+/* Different ones, each with scope read. */
+static void token_make(unsigned n, char out[static 64])
+{
+    static const char *const others[] = {"regions", "launch", "destroy", "watch", "admin"};
+
+    (void)snprintf(out, 64, "%s", n < 32 ? "read" : "");
+    for (unsigned i = 0; i < 5; i++) {
+        if (((n + 1) >> i & 1) != 0) {
+            (void)snprintf(out + strlen(out), 64 - strlen(out), "%s%s", out[0] != '\0' ? "+" : "",
+                           others[i]);
+        }
+    }
+    (void)snprintf(out + strlen(out), 64 - strlen(out), "%s", n < 32 ? "" : "+read");
+}
+
+/* Sessions are kept for 32 tokens; the one unused longest goes. */
+static void test_sessions(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        unsigned from;
+        unsigned to;
+        unsigned hellos; /* ever, afterwards */
+    } rows[] = {{0, 40, 40}, {8, 40, 40}, {0, 1, 41}, {9, 40, 41}, {0, 1, 41}, {8, 9, 42}};
+    char token[64];
+
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(rows); i++) {
+        for (unsigned n = rows[i].from; n < rows[i].to; n++) {
+            token_make(n, token);
+            struct answer answer = api_ask(f->dash, token, "GET /v1/vms", "", "");
+            assert_int_equal(answer.status, 200);
+            answer_fini(&answer);
+        }
+        if (f->edge.hellos != rows[i].hellos) {
+            fail_msg("row %zu: %u hellos", i, f->edge.hellos);
+        }
+    }
 }
 
 #define WITH_FIXTURE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -723,6 +771,7 @@ int main(void)
         cmocka_unit_test(test_no_edge), WITH_FIXTURE(test_near_nowhere),
         WITH_FIXTURE(test_autospawn),   WITH_FIXTURE(test_rate),
         WITH_FIXTURE(test_cap),         WITH_FIXTURE(test_overload),
+        WITH_FIXTURE(test_sessions),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
