@@ -143,7 +143,9 @@ static void stop_begin(struct server *server)
     server_drain(server);
     server->api = NULL;
     live_goodbye(server->live);
-    uv_timer_start(&server->stop, on_stopped, live_browsers(server->live) > 0 ? GOODBYE_MS : 0, 0);
+    /* A call may have been answered by the api's end: it leaves too. */
+    bool waits = live_browsers(server->live) > 0 || !fly_list_empty(&server->calls);
+    uv_timer_start(&server->stop, on_stopped, waits ? GOODBYE_MS : 0, 0);
 }
 
 static void on_wake(uv_async_t *wake)

@@ -198,7 +198,9 @@ static int on_body(struct http_call *call, const void *data, size_t size)
     if (size > call->body_max - call->body_size) {
         return -1;
     }
-    memcpy(call->body + call->body_size, data, size);
+    if (size > 0) {
+        memcpy(call->body + call->body_size, data, size);
+    }
     call->body_size += size;
     return 0;
 }
