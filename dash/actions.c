@@ -339,7 +339,11 @@ static void *tick(void *user)
     FLY_CHECK(clock_gettime(CLOCK_MONOTONIC, &at) == 0);
     (void)pthread_mutex_lock(&a->lock);
     while (!a->stopping) {
-        at.tv_sec += ACTIONS_TICK_MS / 1000;
+        at.tv_nsec += ACTIONS_TICK_MS * INT64_C(1000000);
+        if (at.tv_nsec >= 1000000000) {
+            at.tv_nsec -= 1000000000;
+            at.tv_sec++;
+        }
         while (!a->stopping && pthread_cond_timedwait(&a->over, &a->lock, &at) == 0) {
         }
         if (!a->stopping) {

@@ -21,7 +21,7 @@ enum {
     ACTIONS_QUEUE_MAX = 256,
     ACTIONS_SESSIONS_MAX = 32,
     ACTIONS_IDLE_MS = 60000,
-    ACTIONS_TICK_MS = 1000,
+    ACTIONS_TICK_MS = 250,     /* < 1000 */
     ACTIONS_CONNECT_MS = 1500, /* what a stop may have to wait for */
 };
 

@@ -134,8 +134,8 @@ static bool wants_close(struct lws *wsi)
     return strcmp(version, "HTTP/1.1") != 0;
 }
 
-struct http_call *server_call_make(struct server *server, struct lws *wsi, const char *path,
-                                  size_t path_size, unsigned *status)
+struct http_call *http_call_make(struct server *server, struct lws *wsi, const char *path,
+                                 size_t path_size, unsigned *status)
 {
     struct http_call *call = calloc(1, sizeof *call);
     FLY_CHECK(call != NULL);
@@ -149,14 +149,14 @@ struct http_call *server_call_make(struct server *server, struct lws *wsi, const
     lws_get_peer_simple(wsi, call->remote, sizeof call->remote);
     *status = path_size > HTTP_PATH_MAX ? HTTP_STATUS_REQ_URI_TOO_LONG : copy_text(call, wsi);
     if (*status != 0) {
-        server_call_free(call);
+        http_call_free(call);
         return NULL;
     }
     memcpy(call->path, path, path_size);
     return call;
 }
 
-void server_call_free(struct http_call *call)
+void http_call_free(struct http_call *call)
 {
     fly_list_drop(&call->link);
     if (call->stream) {
@@ -184,18 +184,18 @@ void server_call_free(struct http_call *call)
     free(call);
 }
 
-const char *server_call_field(const struct http_call *call, enum server_field field)
+const char *http_call_field(const struct http_call *call, enum server_field field)
 {
     return call->fields[field];
 }
 
-bool server_call_has_origin(const struct http_call *call)
+bool http_call_has_origin(const struct http_call *call)
 {
     return call->fields[SERVER_FIELD_ORIGIN][0] != '\0';
 }
 
 /* Host with port must be the same. Not the scheme: a proxy before us may have ended TLS. */
-bool server_call_same_origin(const struct http_call *call)
+bool http_call_same_origin(const struct http_call *call)
 {
     const char *origin = call->fields[SERVER_FIELD_ORIGIN];
     const char *host = call->fields[SERVER_FIELD_HOST];
@@ -210,7 +210,7 @@ bool server_call_same_origin(const struct http_call *call)
 }
 
 /* RFC 9110, 12.5.3, as far as browsers go: "gzip" is there and not with a weight of zero. */
-bool server_call_takes_gzip(const struct http_call *call)
+bool http_call_takes_gzip(const struct http_call *call)
 {
     const char *gzip = strcasestr(call->fields[SERVER_FIELD_ACCEPT_ENCODING], "gzip");
     if (gzip == NULL) {

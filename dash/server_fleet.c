@@ -60,7 +60,7 @@ void server_fleet(struct http_call *call)
         server->fleet_gzip = NULL;
         server->fleet_seq = seq;
     }
-    if (!server_call_takes_gzip(call)) {
+    if (!http_call_takes_gzip(call)) {
         server_reply_shared(call, 200, "application/octet-stream", "Vary: Accept-Encoding\r\n",
                             server_bytes_keep(server->fleet));
         return;

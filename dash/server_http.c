@@ -34,12 +34,12 @@ static void serve_page(struct http_call *call)
         return;
     }
     char headers[256];
-    bool plain = asset.gzipped && !server_call_takes_gzip(call);
+    bool plain = asset.gzipped && !http_call_takes_gzip(call);
     snprintf(headers, sizeof headers, "Cache-Control: %s\r\n%s%s%sVary: Accept-Encoding\r\n%s",
              asset.immutable ? "public, max-age=31536000, immutable" : "no-cache",
              asset.etag[0] != '\0' ? "ETag: " : "", asset.etag, asset.etag[0] != '\0' ? "\r\n" : "",
              asset.gzipped && !plain ? "Content-Encoding: gzip\r\n" : "");
-    const char *seen = server_call_field(call, SERVER_FIELD_IF_NONE_MATCH);
+    const char *seen = http_call_field(call, SERVER_FIELD_IF_NONE_MATCH);
     if (asset.etag[0] != '\0' && strstr(seen, asset.etag) != NULL) {
         http_reply(call, 304, NULL, headers, (struct fly_bytes){0});
     } else if (plain) {
@@ -74,7 +74,7 @@ static bool admit(struct http_call *call, bool changes)
                    "POST /v1/session with a token, or send Authorization: Bearer", false);
         return false;
     }
-    if (changes && call->identity->by_cookie && !server_call_same_origin(call)) {
+    if (changes && call->identity->by_cookie && !http_call_same_origin(call)) {
         http_error(call, 403, "PERMISSION_DENIED", "this request comes from another origin",
                    "with a cookie, Origin must be this server's own", false);
         return false;
@@ -123,7 +123,7 @@ static int refuse_now(struct http_call *call, unsigned status, const char *code,
     call->close_after = true;
     http_error(call, status, code, message, "", false);
     server_reply_now(call);
-    server_call_free(call);
+    http_call_free(call);
     return -1;
 }
 
@@ -167,7 +167,7 @@ static int on_request(struct lws *wsi, struct server_peer *peer, const char *pat
     atomic_fetch_add(&server->requests, 1);
     FLY_CHECK(peer->call == NULL);
     unsigned status = 0;
-    struct http_call *call = server_call_make(server, wsi, path, size, &status);
+    struct http_call *call = http_call_make(server, wsi, path, size, &status);
     if (call == NULL) {
         return refuse_line(wsi, status);
     }
@@ -216,7 +216,7 @@ static int on_writable(struct lws *wsi, struct server_peer *peer)
     }
     bool close_after = call->close_after;
     peer->call = NULL;
-    server_call_free(call);
+    http_call_free(call);
     if (done < 0 || close_after) {
         return -1;
     }
@@ -228,7 +228,7 @@ static void on_gone(struct server_peer *peer)
     if (peer != NULL && peer->call != NULL) {
         struct http_call *call = peer->call;
         peer->call = NULL;
-        server_call_free(call);
+        http_call_free(call);
     }
 }
 
@@ -275,14 +275,14 @@ static int on_upgrade(struct lws *wsi, const char *to)
     }
     memcpy(path, uri, (size_t)uri_size);
     unsigned status = 0;
-    struct http_call *call = server_call_make(server, wsi, path, (size_t)uri_size, &status);
+    struct http_call *call = http_call_make(server, wsi, path, (size_t)uri_size, &status);
     if (call == NULL) {
         return -1;
     }
     if (!admit_upgrade(call)) {
         call->close_after = true;
         server_reply_now(call);
-        server_call_free(call);
+        http_call_free(call);
         return -1;
     }
     struct upgrade *upgrade = calloc(1, sizeof *upgrade);
@@ -291,7 +291,7 @@ static int on_upgrade(struct lws *wsi, const char *to)
     upgrade->by_session = call->identity->by_cookie;
     memcpy(upgrade->session, call->identity->session, sizeof upgrade->session);
     lws_set_opaque_user_data(wsi, upgrade);
-    server_call_free(call);
+    http_call_free(call);
     return 0;
 }
 

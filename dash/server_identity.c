@@ -88,7 +88,7 @@ static bool identify_bearer(struct http_call *call, const char *value)
 static bool identify_session(struct http_call *call)
 {
     const char *id = NULL;
-    size_t size = cookie_find(server_call_field(call, SERVER_FIELD_COOKIE), &id);
+    size_t size = cookie_find(http_call_field(call, SERVER_FIELD_COOKIE), &id);
     struct signin_session session;
     if (size == 0 || !signin_find(call->server->signin, id, size, fly_clock_wall_ms(), &session)) {
         return true;
@@ -108,7 +108,7 @@ static bool identify_session(struct http_call *call)
 
 bool server_identify(struct http_call *call)
 {
-    const char *value = server_call_field(call, SERVER_FIELD_AUTHORIZATION);
+    const char *value = http_call_field(call, SERVER_FIELD_AUTHORIZATION);
     return value[0] != '\0' ? identify_bearer(call, value) : identify_session(call);
 }
 
@@ -156,7 +156,7 @@ static char *body_token(struct http_call *call)
 
 static bool may_sign_in(struct http_call *call, uint64_t address)
 {
-    if (server_call_has_origin(call) && !server_call_same_origin(call)) {
+    if (http_call_has_origin(call) && !http_call_same_origin(call)) {
         http_error(call, 403, "PERMISSION_DENIED", "this request comes from another origin",
                    "sign in on the dash's own page", false);
         return false;
@@ -205,7 +205,7 @@ static void sign_in(struct http_call *call)
 
 static void sign_out(struct http_call *call)
 {
-    if (call->identity->by_cookie && !server_call_same_origin(call)) {
+    if (call->identity->by_cookie && !http_call_same_origin(call)) {
         http_error(call, 403, "PERMISSION_DENIED", "this request comes from another origin",
                    "with a cookie, Origin must be this server's own", false);
         return;

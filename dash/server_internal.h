@@ -168,14 +168,14 @@ void server_http_tick(struct server *server, int64_t now_ms);
 
 /* --- server_call.c --- */
 /* Copies what is kept of the request that `wsi` has just read. NULL: *status says why not. */
-struct http_call *server_call_make(struct server *server, struct lws *wsi, const char *path,
-                                  size_t path_size, unsigned *status);
-void server_call_free(struct http_call *call);
-const char *server_call_field(const struct http_call *call, enum server_field field);
+struct http_call *http_call_make(struct server *server, struct lws *wsi, const char *path,
+                                 size_t path_size, unsigned *status);
+void http_call_free(struct http_call *call);
+const char *http_call_field(const struct http_call *call, enum server_field field);
 /* The request's own Origin, or none at all. */
-bool server_call_same_origin(const struct http_call *call);
-bool server_call_has_origin(const struct http_call *call);
-bool server_call_takes_gzip(const struct http_call *call);
+bool http_call_same_origin(const struct http_call *call);
+bool http_call_has_origin(const struct http_call *call);
+bool http_call_takes_gzip(const struct http_call *call);
 
 /* --- server_identity.c --- */
 /* Who asks: by bearer token or cookie; call->identity is set, or not. False: the call was

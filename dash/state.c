@@ -46,7 +46,7 @@ void dash_state_event(struct dash_state *state, const struct event *event)
 static bool rtt_is_news(uint64_t told_us, uint64_t now_us)
 {
     uint64_t apart = told_us > now_us ? told_us - now_us : now_us - told_us;
-    return apart > RTT_NEWS_US && apart > told_us / RTT_NEWS_PART;
+    return told_us == 0 ? now_us != 0 : apart > RTT_NEWS_US && apart > told_us / RTT_NEWS_PART;
 }
 
 static bool member_same(const struct dash_member *told, const struct dash_member *now)

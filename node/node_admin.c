@@ -17,7 +17,8 @@ enum { ROLES_MAX = 4, ADDRESS_SIZE = DIRECTORY_URL_SIZE };
 
 /* --- Members --- */
 
-/* The texts that a Member message points to. */
+/* The texts that a Member message points to, beside those of the gossip_member that it was made
+ * from. */
 struct member_message {
     Fly__V1__Member pb;
     char id[NODE_ID_TEXT_SIZE];
@@ -93,12 +94,10 @@ static void fill_member(struct member_message *m, const struct gossip_member *fr
 }
 
 /* `dev`, all the cluster there is. */
-static void fill_alone(const struct node *n, struct member_message *m, int64_t now_ms)
+static void fill_alone(const struct node *n, const struct gossip_member *self,
+                       struct member_message *m, int64_t now_ms)
 {
-    struct gossip_member self;
-
-    node_self_member(n, &self);
-    fill_member(m, &self, now_ms);
+    fill_member(m, self, now_ms);
     m->gossip[0] = '\0';
     (void)fly_copy_string(m->rpc, sizeof m->rpc, rpc_server_url(n->server, 0));
     (void)fly_copy_string(m->http, sizeof m->http, node_dash_url(n));
@@ -116,6 +115,7 @@ static void members(struct node *n, struct rpc_call *call, struct owner_now now)
 {
     uint32_t count = n->directory.member_count + (n->run == NULL);
     Fly__V1__MembersReply reply = FLY__V1__MEMBERS_REPLY__INIT;
+    struct gossip_member self; /* messages point into it */
     struct member_message *messages = calloc(count + 1, sizeof *messages);
     struct member_message **order = calloc(count + 1, sizeof(void *));
     Fly__V1__Member **pointers = calloc(count + 1, sizeof(void *));
@@ -130,7 +130,8 @@ static void members(struct node *n, struct rpc_call *call, struct owner_now now)
         order[i] = &messages[i];
     }
     if (n->run == NULL) {
-        fill_alone(n, &messages[0], now.boot_ms);
+        node_self_member(n, &self);
+        fill_alone(n, &self, &messages[0], now.boot_ms);
         order[0] = &messages[0];
     }
     qsort(order, count, sizeof order[0], by_name);

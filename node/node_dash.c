@@ -17,7 +17,6 @@ enum {
     EDGES_MAX = 16, /* as many as a list of edges takes (client/lib/address.h) */
     EDGE_SIZE = DIRECTORY_URL_SIZE + 1,
     CLOCK_SET_MS = 1000, /* the wall clock was set when it moved so far against ours */
-    RTT_STEP_US = 50,    /* a smaller change of a round trip is none, nor one of an eighth */
     PEM_MAX = 64 * 1024,
 };
 
@@ -386,13 +385,6 @@ static void set_edges(struct node *n)
     }
 }
 
-static bool rtt_moved(uint64_t from, uint64_t to)
-{
-    uint64_t by = from > to ? from - to : to - from;
-
-    return by > RTT_STEP_US && by > from / 8;
-}
-
 static void keep_wall_offset(struct node_dash *d, struct owner_now now)
 {
     int64_t offset_ms = now.wall_ms - now.boot_ms;
@@ -412,22 +404,14 @@ void node_dash_members(struct node *n, struct owner_now now)
     }
 }
 
-/* Round trips change all the time: browsers are told when one moved by something. */
+/* Round trips change all the time and are no events of gossip. */
 static void look_at_members(struct node *n, struct owner_now now)
 {
-    bool moved = false;
-
     for (uint32_t i = 0; i < n->directory.member_count; i++) {
         struct gossip_member *m = &n->directory.members[i];
-        uint64_t rtt_us = gossip_thread_rtt_us(n->gossip, &m->credential.id);
-        if (rtt_moved(m->rtt_us, rtt_us)) {
-            m->rtt_us = rtt_us;
-            moved = true;
-        }
+        m->rtt_us = gossip_thread_rtt_us(n->gossip, &m->credential.id);
     }
-    if (moved) {
-        node_dash_members(n, now);
-    }
+    node_dash_members(n, now);
 }
 
 /* `dev` has no gossip: it is all the cluster there is. */

@@ -30,7 +30,7 @@ static void draw_bar(const struct top_drawing *d, uint32_t row, uint32_t column,
 
     top_short_number(left, numbers[0]);
     top_short_number(total, numbers[1]);
-    (void)snprintf(text, sizeof text, "%s/%s", numbers[0], numbers[1]);
+    (void)snprintf(text, sizeof text, total == 0 ? "-" : "%s/%s", numbers[0], numbers[1]);
     uint32_t size = (uint32_t)strlen(text);
     for (uint32_t i = 0; i < width; i++) {
         uint32_t before = width > size ? width - size : 0;

@@ -247,7 +247,6 @@ static void draw_header(const struct top_drawing *d)
 static void draw_totals(const struct top_drawing *d)
 {
     const struct top_sums *sums = &d->model->sums;
-    const struct top_view *view = d->view;
     char machines[TOP_NUMBER_SIZE];
     char cores[2][TOP_NUMBER_SIZE];
     char memory[2][FLY_TIME_TEXT_SIZE];
@@ -267,14 +266,6 @@ static void draw_totals(const struct top_drawing *d)
     if (sums->cordoned > 0) {
         (void)snprintf(text, sizeof text, "  %llu cordoned", (unsigned long long)sums->cordoned);
         column = add(d->screen, 1, column, end, TOP_WARN, text);
-    }
-    if (view->selected[0] != '\0') {
-        (void)snprintf(text, sizeof text, "  region %s", view->selected);
-        column = add(d->screen, 1, column, end, TOP_BOLD, text);
-    }
-    if (view->filter[0] != '\0') {
-        (void)snprintf(text, sizeof text, "  /%s", view->filter);
-        column = add(d->screen, 1, column, end, TOP_BOLD, text);
     }
     if (d->status->note[0] != '\0') {
         (void)snprintf(text, sizeof text, "  %s", d->status->note);
@@ -342,19 +333,24 @@ static void draw_title(const struct top_drawing *d, struct top_box box, enum top
     const struct top_view *view = d->view;
     char number[TOP_NUMBER_SIZE];
     char each[TOP_NUMBER_SIZE];
+    char cell[TOP_WORD_SIZE] = "";
     char text[LINE_SIZE] = "";
 
     switch (pane) {
     case TOP_PANE_REGIONS:
-        (void)snprintf(text, sizeof text, " Regions %u%s  free cores, memory", view->regions.count,
-                       view->sort == TOP_SORT_TAKEN ? " by taken" : "");
+        (void)snprintf(text, sizeof text, " Regions %u%s%s%s  free cores, memory",
+                       view->regions.count, view->sort == TOP_SORT_TAKEN ? " by taken" : "",
+                       view->filter[0] != '\0' ? " /" : "", view->filter);
         break;
     case TOP_PANE_GRID:
         top_number(view->shown_count, number);
         top_number(view->each, each);
-        (void)snprintf(text, sizeof text,
-                       view->each > 1 ? " Machines %s  1 cell: %s %s of %s" : " Machines %s",
-                       number, "the", view->worst ? "fullest" : "mean", each);
+        if (view->each > 1) {
+            (void)snprintf(cell, sizeof cell, "  cell: %s of %s", view->worst ? "worst" : "mean",
+                           each);
+        }
+        (void)snprintf(text, sizeof text, " Machines %s%s%s%s", number, cell,
+                       view->selected[0] != '\0' ? "  " : "", view->selected);
         break;
     case TOP_PANE_MEMBERS:
         (void)snprintf(text, sizeof text, " Members %u  state, RTT, roles", d->model->member_count);

@@ -277,6 +277,9 @@ static int compare_regions(const void *a, const void *b, void *user)
     const struct top_region *x = &by->model->regions[*(const uint8_t *)a];
     const struct top_region *y = &by->model->regions[*(const uint8_t *)b];
 
+    if ((x->order_count == 0) != (y->order_count == 0)) {
+        return x->order_count == 0 ? 1 : -1; /* where there is nothing to see comes last */
+    }
     if (by->sort == TOP_SORT_TAKEN) {
         double p = taken_of(&x->sums);
         double q = taken_of(&y->sums);

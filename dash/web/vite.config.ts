@@ -1,5 +1,5 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte'
-import { defineConfig } from 'vite'
+import { defineConfig } from 'vitest/config'
 
 // One page, few requests: the map, the history and what else is not needed for the first cell are
 // chunks of their own, loaded later (dynamic import). Names carry a hash of their content.

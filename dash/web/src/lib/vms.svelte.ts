@@ -5,7 +5,6 @@
  */
 import type { Change, Vm } from '../core/types'
 import { ApiError, listVms } from './api'
-import { live } from './live.svelte'
 
 const LIST_MAX = 5000
 const AGAIN_MS = 1000
