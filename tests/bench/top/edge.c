@@ -36,6 +36,7 @@ enum {
     EVENTS_MAX = 250, /* in a message */
     LOG_SIZE = 1 << 20,
     TICK_MS = 100,
+    BEHIND_MS = 2,
     CORES = 32,
     INCARNATION = 0xc0de,
     NAME_SIZE = 16,
@@ -65,6 +66,7 @@ static struct {
     struct watcher watchers[WATCHERS_MAX];
     size_t watcher_count;
     uint64_t told; /* events, to all watchers */
+    bool behind;   /* somebody does not read as fast as it is told */
     struct fly_rng rng;
     struct rpc_server *server;
 } edge;
@@ -312,7 +314,8 @@ static bool tell(struct watcher *w, struct batch *batch, uint32_t slice)
         reply.n_events = batch->count;
         enum fly_status status = rpc_call_send(w->call, &reply.base);
         if (status == FLY_RESOURCE_EXHAUSTED) {
-            return true; /* it is behind: at the next tick */
+            edge.behind = true;
+            return true;
         }
         if (status != FLY_OK) {
             return false;
@@ -328,6 +331,7 @@ static void tick(struct batch *batch, uint32_t changes)
     size_t kept = 0;
 
     (void)pthread_mutex_lock(&edge.lock);
+    edge.behind = false;
     for (uint32_t i = 0; i < changes; i++) {
         change(i % edge.slices);
     }
@@ -384,7 +388,10 @@ static void run(int signals)
             made = due - made < edge.rate ? made : due;
             next_ms = now + TICK_MS;
         }
-        (void)poll(&fd, 1, (int)(next_ms - now > 0 ? next_ms - now : 1));
+        (void)poll(&fd, 1, edge.behind ? BEHIND_MS : (int)(next_ms - now > 0 ? next_ms - now : 1));
+        if (edge.behind) {
+            tick(&batch, 0);
+        }
         if (read(signals, &info, sizeof info) != (ssize_t)sizeof info) {
             continue;
         }
