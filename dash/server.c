@@ -199,7 +199,8 @@ static enum fly_status context_create(struct server *server, struct fly_error *e
     info.foreign_loops = loops;
     info.pcontext = &server->context;
     info.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_UV_NO_SIGSEGV_SIGFPE_SPIN |
-                   LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS | LWS_SERVER_OPTION_NO_LWS_SYSTEM_STATES;
+                   LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS | LWS_SERVER_OPTION_NO_LWS_SYSTEM_STATES |
+                   LWS_SERVER_OPTION_EXPLICIT_VHOSTS;
     info.gid = -1;
     info.uid = -1;
     info.count_threads = 1;
@@ -224,12 +225,15 @@ static enum fly_status context_create(struct server *server, struct fly_error *e
     lws_set_log_level(LLL_ERR | LLL_WARN, emit_log);
     server->context = lws_create_context(&info);
     if (server->context == NULL) {
-        return fly_error_set(error, FLY_INVALID_ARGUMENT,
+        return fly_error_set(error, FLY_INTERNAL,
                              "dash: libwebsockets does not start: is its libuv plug-in "
-                             "(libwebsockets-evlib-uv) here, and the certificate in order?");
+                             "(libwebsockets-evlib-uv) here?");
     }
-    server->vhost = lws_get_vhost_by_name(server->context, "dash");
-    FLY_CHECK(server->vhost != NULL);
+    server->vhost = lws_create_vhost(server->context, &info);
+    if (server->vhost == NULL) {
+        return fly_error_set(error, FLY_INVALID_ARGUMENT,
+                             "dash: the certificate and its key are no pair in PEM");
+    }
     return FLY_OK;
 }
 

@@ -1,12 +1,10 @@
 #include "dash/sse.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/lib/shape.h"
-#include "client/lib/watching.h"
-#include "dash/api_internal.h"
+#include "dash/sse_internal.h"
 #include "fly/v1/edge.rpc.h"
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
@@ -19,55 +17,9 @@ enum {
     MESSAGES_A_TURN = 64, /* of one stream, before others have theirs */
 };
 
-enum phase {
-    PHASE_OPENING, /* an action has it: for the first time, or again */
-    PHASE_FIRST,   /* open, and not answered: a refusal comes soon and should be the status */
-    PHASE_LIVE,
-    PHASE_WAITING,  /* for the next try */
-    PHASE_TO_CLOSE, /* no action could be had yet */
-    PHASE_CLOSING,
-};
-
-/* How far the message in hand was written. */
-enum stage { STAGE_NONE, STAGE_RESET, STAGE_VMS, STAGE_EVENTS, STAGE_PLACE };
-
-struct stream {
-    struct fly_list link;
-    struct sse *sse;
-    enum phase phase;
-    struct action action;
-    struct actions_note note;
-    struct actions_session session;
-    struct watching watching;
-    char region[API_CODE_SIZE];
-    uint32_t types[SSE_TYPES_MAX];
-    uint32_t type_count;
-
-    uint64_t call_id;
-    struct http_call *call; /* NULL: not begun, or the reader has gone */
-    bool begun;
-    bool gone;
-    bool failed; /* of the action that ran last: watching.failure */
-    enum stage stage;
-    size_t at;
-    bool taken;                   /* the event at `at` was looked at and is to be written */
-    char told[CURSORS_TEXT_SIZE]; /* the id written last */
-    int64_t expires_ms;
-    int64_t wrote_ms;
-    int64_t again_ms; /* FIRST, WAITING: until then */
-    int64_t pause_ms;
-};
-
-struct sse {
-    struct api *api;
-    struct fly_list streams;
-    uint32_t count;
-    bool stopping;
-};
-
-static void stream_close(struct stream *st);
-static void pump(struct stream *st);
-static void look_first(struct stream *st, int64_t now_ms);
+static void stream_close(struct sse_stream *st);
+static void pump(struct sse_stream *st);
+static void look_first(struct sse_stream *st, int64_t now_ms);
 
 struct sse *sse_create(struct api *api)
 {
@@ -91,12 +43,12 @@ void sse_destroy(struct sse *sse)
 
 static void changed(void *user)
 {
-    struct stream *st = user;
+    struct sse_stream *st = user;
 
     actions_note_post(st->sse->api->actions, &st->note);
 }
 
-static bool open_stream(struct stream *st)
+static bool open_stream(struct sse_stream *st)
 {
     Fly__V1__WatchRequest request = FLY__V1__WATCH_REQUEST__INIT;
     struct watching *w = &st->watching;
@@ -149,7 +101,7 @@ static void failure_of_end(struct watching *w)
 
 static void run_open(struct action *action, struct session *unused, struct failure *ignored)
 {
-    struct stream *st = FLY_CONTAINER(action, struct stream, action);
+    struct sse_stream *st = FLY_CONTAINER(action, struct sse_stream, action);
     struct watching *w = &st->watching;
 
     (void)unused;
@@ -164,7 +116,7 @@ static void run_open(struct action *action, struct session *unused, struct failu
 
 static void run_close(struct action *action, struct session *unused, struct failure *ignored)
 {
-    struct stream *st = FLY_CONTAINER(action, struct stream, action);
+    struct sse_stream *st = FLY_CONTAINER(action, struct sse_stream, action);
 
     (void)unused;
     (void)ignored;
@@ -174,7 +126,7 @@ static void run_close(struct action *action, struct session *unused, struct fail
 
 /* --- on the dash's thread: life --- */
 
-static void stream_free(struct stream *st)
+static void stream_free(struct sse_stream *st)
 {
     actions_note_drop(st->sse->api->actions, &st->note);
     fly_list_drop(&st->link);
@@ -184,7 +136,7 @@ static void stream_free(struct stream *st)
 
 static void done_close(struct action *action, bool stopped)
 {
-    struct stream *st = FLY_CONTAINER(action, struct stream, action);
+    struct sse_stream *st = FLY_CONTAINER(action, struct sse_stream, action);
 
     if (stopped && st->session.token != NULL) { /* it was not run */
         run_close(action, NULL, NULL);
@@ -195,7 +147,7 @@ static void done_close(struct action *action, bool stopped)
 static void done_open(struct action *action, bool stopped);
 
 /* Gives the stream to the pool; false: too many wait there. */
-static bool submit(struct stream *st, bool open)
+static bool submit(struct sse_stream *st, bool open)
 {
     st->action = (struct action){
         .run = open ? run_open : run_close, .done = open ? done_open : done_close, .token = NULL};
@@ -204,7 +156,7 @@ static bool submit(struct stream *st, bool open)
 }
 
 /* The reader has gone, or was told so. Frees it, sooner or later. */
-static void stream_close(struct stream *st)
+static void stream_close(struct sse_stream *st)
 {
     st->call = NULL;
     st->phase = PHASE_CLOSING;
@@ -216,7 +168,7 @@ static void stream_close(struct stream *st)
     }
 }
 
-static void stream_end(struct stream *st)
+static void stream_end(struct sse_stream *st)
 {
     if (st->call != NULL) {
         http_stream_end(st->call);
@@ -226,7 +178,7 @@ static void stream_end(struct stream *st)
 
 static void on_gone(void *user)
 {
-    struct stream *st = user;
+    struct sse_stream *st = user;
 
     st->call = NULL;
     st->gone = true;
@@ -237,7 +189,7 @@ static void on_gone(void *user)
 
 static void on_writable(void *user)
 {
-    struct stream *st = user;
+    struct sse_stream *st = user;
 
     if (st->phase == PHASE_LIVE) {
         pump(st);
@@ -246,148 +198,13 @@ static void on_writable(void *user)
 
 static void on_note(struct actions_note *note)
 {
-    struct stream *st = FLY_CONTAINER(note, struct stream, note);
+    struct sse_stream *st = FLY_CONTAINER(note, struct sse_stream, note);
 
     if (st->phase == PHASE_LIVE) {
         pump(st);
     } else if (st->phase == PHASE_FIRST) {
         look_first(st, fly_clock_boot_ms());
     }
-}
-
-/* --- writing --- */
-
-/* One block: an id unless NULL, and a name with its data unless NULL (which is taken over). */
-static bool put(struct stream *st, const char *id, const char *name, json_t *data)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-
-    FLY_CHECK(out != NULL);
-    if (id != NULL) {
-        (void)fprintf(out, "id: %s\n", id);
-    }
-    if (name != NULL) {
-        FLY_CHECK(data != NULL);
-        (void)fprintf(out, "event: %s\ndata: ", name);
-        FLY_CHECK(json_dumpf(data, out, JSON_COMPACT) == 0);
-        (void)fputc('\n', out);
-    }
-    (void)fputc('\n', out);
-    FLY_CHECK(fclose(out) == 0);
-    json_decref(data);
-    bool good = http_stream_write(st->call, (struct fly_bytes){(const uint8_t *)text, size});
-    free(text);
-    if (good) {
-        st->wrote_ms = fly_clock_boot_ms();
-    }
-    return good;
-}
-
-static bool put_words(struct stream *st, const char *words)
-{
-    bool good =
-        http_stream_write(st->call, (struct fly_bytes){(const uint8_t *)words, strlen(words)});
-
-    if (good) {
-        st->wrote_ms = fly_clock_boot_ms();
-    }
-    return good;
-}
-
-static bool put_reset(struct stream *st, uint32_t tag, const char *reason, size_t vms)
-{
-    char slice[8];
-
-    (void)snprintf(slice, sizeof slice, "%06x", tag & 0xffffff);
-    return put(st, NULL, "reset",
-               json_pack("{s:o,s:o,s:I}", "slice", tag != 0 ? json_string(slice) : json_null(),
-                         "reason", shape_text(reason), "vms", (json_int_t)vms));
-}
-
-/* With the id of its place, unless that is what was said last. */
-static bool put_event(struct stream *st, const Fly__V1__Event *event)
-{
-    char cursor[CURSORS_TEXT_SIZE];
-
-    (void)watching_cursor(&st->watching, cursor);
-    if (!put(st, cursor[0] != '\0' ? cursor : NULL, "change", shape_event(event, NULL))) {
-        return false;
-    }
-    (void)fly_copy_string(st->told, sizeof st->told, cursor);
-    return true;
-}
-
-static bool put_place(struct stream *st)
-{
-    char cursor[CURSORS_TEXT_SIZE];
-
-    (void)watching_cursor(&st->watching, cursor);
-    if (cursor[0] == '\0' || strcmp(cursor, st->told) == 0) {
-        return true;
-    }
-    if (!put(st, cursor, NULL, NULL)) {
-        return false;
-    }
-    (void)fly_copy_string(st->told, sizeof st->told, cursor);
-    return true;
-}
-
-static bool put_events(struct stream *st)
-{
-    const Fly__V1__WatchReply *message = st->watching.message;
-
-    for (; st->at < message->n_events; st->at++) {
-        const Fly__V1__Event *event = message->events[st->at];
-        /* looked at once: its place is behind it from then on */
-        st->taken = st->taken || watching_take(&st->watching, event);
-        if (st->taken && !put_event(st, event)) {
-            return false;
-        }
-        st->taken = false;
-    }
-    return true;
-}
-
-/* Goes on with the message in hand; false: the reader is slow, from here later. */
-static bool put_message(struct stream *st)
-{
-    struct watching *w = &st->watching;
-    const Fly__V1__WatchReply *message = w->message;
-
-    if (st->stage == STAGE_RESET) {
-        if ((message->reset || message->n_vms > 0) &&
-            !put_reset(st, watching_reset_slice(w), message->reset_reason, message->n_vms)) {
-            return false;
-        }
-        st->stage = STAGE_VMS;
-        st->at = 0;
-    }
-    if (st->stage == STAGE_VMS) {
-        for (; st->at < message->n_vms; st->at++) {
-            if (!put(st, NULL, "present", api_vm(message->vms[st->at]))) {
-                return false;
-            }
-        }
-        st->stage = STAGE_EVENTS;
-        st->at = 0;
-        st->taken = false;
-    }
-    if (st->stage == STAGE_EVENTS) {
-        if (!put_events(st)) {
-            return false;
-        }
-        watching_taken(w);
-        st->stage = STAGE_PLACE;
-    }
-    if (st->stage == STAGE_PLACE && !put_place(st)) {
-        return false;
-    }
-    st->stage = STAGE_NONE;
-    w->message = NULL;
-    rpc_reply_fini(&w->reply);
-    return true;
 }
 
 /* What another connection cannot help. */
@@ -399,15 +216,15 @@ static bool for_good(const struct failure *failure)
 }
 
 /* A try to have it go on failed, or it ended. */
-static void lost(struct stream *st)
+static void lost(struct sse_stream *st)
 {
     const struct failure *failure = &st->watching.failure;
 
     if (for_good(failure)) {
         /* it may not fit; the connection's end says the same */
-        (void)put(st, NULL, "end",
-                  json_pack("{s:s,s:o}", "code", fly_status_name(failure->status), "message",
-                            shape_text(failure->message)));
+        (void)sse_put(st, NULL, "end",
+                      json_pack("{s:s,s:o}", "code", fly_status_name(failure->status), "message",
+                                shape_text(failure->message)));
         stream_end(st);
         return;
     }
@@ -422,22 +239,27 @@ static void lost(struct stream *st)
     }
 }
 
-static void ended(struct stream *st)
+/* False: the reader is slow, later. */
+static bool put_gap(struct sse_stream *st)
+{
+    st->gap = st->gap && !sse_put_reset(st, 0, "connection lost before the first cursor", 0);
+    return !st->gap;
+}
+
+static void ended(struct sse_stream *st)
 {
     failure_of_end(&st->watching);
-    if (st->watching.places.count == 0) {
-        /* it cannot be known what happened before the first cursor */
-        (void)put_reset(st, 0, "connection lost before the first cursor", 0);
-    }
+    st->gap = st->gap || st->watching.places.count == 0;
+    (void)put_gap(st);
     lost(st);
 }
 
-static void pump(struct stream *st)
+static void pump(struct sse_stream *st)
 {
     struct watching *w = &st->watching;
 
     for (unsigned n = 0; n < MESSAGES_A_TURN; n++) {
-        if (st->stage != STAGE_NONE && !put_message(st)) {
+        if (!put_gap(st) || (st->stage != STAGE_NONE && !sse_put_message(st))) {
             return; /* on_writable goes on */
         }
         switch (rpc_stream_next(w->stream, 0, &w->reply)) {
@@ -460,7 +282,7 @@ static void pump(struct stream *st)
 /* --- opened --- */
 
 /* The answer's head, or the error that it is. */
-static void begin(struct stream *st)
+static void begin(struct sse_stream *st)
 {
     struct http_call *call = http_find(st->sse->api->server, st->call_id);
 
@@ -475,12 +297,12 @@ static void begin(struct stream *st)
     st->call = call;
     st->begun = true;
     st->phase = PHASE_LIVE;
-    (void)put_words(st, "retry: 1000\n\n");
+    (void)sse_put_words(st, "retry: 1000\n\n");
     st->stage = st->watching.message != NULL ? STAGE_RESET : STAGE_NONE;
     pump(st);
 }
 
-static void look_first(struct stream *st, int64_t now_ms)
+static void look_first(struct sse_stream *st, int64_t now_ms)
 {
     struct watching *w = &st->watching;
 
@@ -502,7 +324,7 @@ static void look_first(struct stream *st, int64_t now_ms)
     begin(st);
 }
 
-static void refuse_stopping(struct stream *st)
+static void refuse_stopping(struct sse_stream *st)
 {
     struct http_call *call = st->begun ? NULL : http_find(st->sse->api->server, st->call_id);
 
@@ -513,7 +335,7 @@ static void refuse_stopping(struct stream *st)
 
 static void done_open(struct action *action, bool stopped)
 {
-    struct stream *st = FLY_CONTAINER(action, struct stream, action);
+    struct sse_stream *st = FLY_CONTAINER(action, struct sse_stream, action);
 
     if (stopped || st->sse->stopping) {
         refuse_stopping(st);
@@ -537,7 +359,7 @@ static void done_open(struct action *action, bool stopped)
 
 void sse_open(struct sse *sse, struct http_call *call, const struct sse_query *query)
 {
-    struct stream *st = NULL;
+    struct sse_stream *st = NULL;
     struct fly_error error = {.text = ""};
 
     if (sse->count >= HTTP_STREAMS_MAX) {
@@ -584,20 +406,20 @@ void sse_open(struct sse *sse, struct http_call *call, const struct sse_query *q
     }
 }
 
-static void tick_one(struct stream *st, int64_t now_ms)
+static void tick_one(struct sse_stream *st, int64_t now_ms)
 {
     switch (st->phase) {
     case PHASE_LIVE:
     case PHASE_WAITING:
         if (fly_clock_wall_ms() >= st->expires_ms) {
-            (void)put(st, NULL, "end",
-                      json_pack("{s:s,s:s}", "code", "UNAUTHENTICATED", "message",
-                                "the token has expired"));
+            (void)sse_put(st, NULL, "end",
+                          json_pack("{s:s,s:s}", "code", "UNAUTHENTICATED", "message",
+                                    "the token has expired"));
             stream_end(st);
         } else if (st->phase == PHASE_WAITING && now_ms >= st->again_ms && submit(st, true)) {
             st->phase = PHASE_OPENING;
         } else if (now_ms - st->wrote_ms >= SSE_KEEPALIVE_MS) {
-            (void)put_words(st, ": still here\n\n");
+            (void)sse_put_words(st, ": still here\n\n");
         }
         break;
     case PHASE_FIRST:
@@ -621,7 +443,7 @@ void sse_tick(struct sse *sse)
 
     for (struct fly_list *at = sse->streams.next; at != &sse->streams; at = next) {
         next = at->next;
-        tick_one(FLY_CONTAINER(at, struct stream, link), now_ms);
+        tick_one(FLY_CONTAINER(at, struct sse_stream, link), now_ms);
     }
 }
 
@@ -631,7 +453,7 @@ void sse_stop(struct sse *sse)
 
     sse->stopping = true;
     for (struct fly_list *at = sse->streams.next; at != &sse->streams; at = next) {
-        struct stream *st = FLY_CONTAINER(at, struct stream, link);
+        struct sse_stream *st = FLY_CONTAINER(at, struct sse_stream, link);
         next = at->next;
         if (st->phase != PHASE_OPENING && st->phase != PHASE_CLOSING) {
             refuse_stopping(st);

@@ -6,11 +6,12 @@
  * that something came. When its edge goes it resumes at another by its cursor; a reader that is
  * slow stops the Watch, which loses nothing. At most HTTP_STREAMS_MAX. Source: WHATWG HTML, 9.2.
  *
- *   id: CURSOR          after every event; alone where the place moved without one
- *   event: change       data: one event, as flyrpc watch --json prints it
- *   event: reset        data: {"slice", "reason", "vms"}: what lay between is gone, so many VMs
- * live event: present      data: one VM of them event: end          data: {"code", "message"}: the
- * stream cannot go on : …                 every SSE_KEEPALIVE_MS without any of these
+ *   id: CURSOR       with every event; alone where the place moved without one
+ *   event: change    data: one event, as flyrpc watch --json prints it
+ *   event: reset     data: {"slice", "reason", "vms"}: what lay between is gone
+ *   event: present   data: one VM that lives now: `vms` of them follow a reset
+ *   event: end       data: {"code", "message"}: the stream cannot go on
+ *   : still here     after SSE_KEEPALIVE_MS without any of these
  */
 #ifndef FLY_DASH_SSE_H
 #define FLY_DASH_SSE_H

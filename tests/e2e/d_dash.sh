@@ -36,9 +36,8 @@ change() {
     done
 }
 
-# as_the_owners WHAT SINCE - waits, and says how long it took
+# as_the_owners WHAT SINCE - waits for the picture to be $tmp/truth, and says how long it took
 as_the_owners() {
-    owners_say "$machines" >"$tmp/truth" || fail "the owners do not answer: $(cat "$err")"
     wait_for 30 "the picture to be the owners'" same_picture
     returned "$1" $(($(now_ms) - $2))
 }
@@ -71,6 +70,7 @@ wait_for "$ready_s" "all to be alive" members_are alive p1 p2 e1 d1
 expect_exit 0 flyrpc dash
 expect_equal "$(cat "$out")" "$dash_url" "url by another node"
 change 6
+owners_say "$machines" >"$tmp/truth" || fail "the owners do not answer"
 as_the_owners "started" "$(now_ms)"
 expect_equal "$(wc -l <"$tmp/picture")" 12 "machines"
 
@@ -80,6 +80,7 @@ http_is 200
 expect_json '[.members[] | select(.state == "alive") | .name] | sort == ["d1","e1","p1","p2"]'
 dash POST /v1/vms --data '{"region":"DEN","cores":2,"memory":2000000000}'
 http_is 201
+owners_say "$machines" >"$tmp/truth" || fail "the owners do not answer"
 as_the_owners "launched" "$(now_ms)"
 
 # stale_of REGION - whether the dash calls it so
@@ -94,9 +95,10 @@ for ((round = 0; round < rounds; round++)); do
     kill9_node d1
     change 6
     owners_say "$machines" >"$tmp/truth"
+    since=$(now_ms)
     launch_member d1 "${dash_args[@]}"
     wait_for "$ready_s" "the dashboard to listen" dash_answers
-    as_the_owners "killed" "$(now_ms)"
+    as_the_owners "killed" "$since" # the start of the process is in it
 
     step "it stands still while things change"
     freeze d1
@@ -117,8 +119,8 @@ for ((round = 0; round < rounds; round++)); do
     since=$(now_ms)
     owners_say "$machines" >"$tmp/truth" || fail "the owners do not answer"
     fresh_again() { ! stale_of SIN && [ "$http" = 200 ]; }
-    wait_for 30 "its regions to be fresh" fresh_again
     as_the_owners "owner stopped" "$since"
+    wait_for 30 "its regions to be fresh" fresh_again
 done
 
 measured() {
@@ -148,6 +150,7 @@ export FLYRPC_ADDR FLYRPC_TOKEN FLYRPC_CA
 client=("${dash_at[@]}" flyrpc)
 wait_for 60 "n4 to see all" member_is 4 n3 alive
 wait_for 60 "its dashboard" dash_answers
+owners_say "$machines" >"$tmp/truth" || fail "the owners do not answer"
 as_the_owners "in namespaces" "$(now_ms)"
 for ((round = 0; round < rounds; round++)); do
     netns_isolate 4

@@ -40,7 +40,7 @@ not_let_in() {
 
 open=(Health/Check Health/Watch Join/Begin Join/Admit)
 known=(Health/Echo Reflection/List Reflection/Describe Metrics/Read)
-declare -A scope_of=([Edge/Regions]=regions [Edge/Launch]=launch [Edge/Cancel]=launch [Edge/List]=read
+declare -A scope_of=([Edge/Regions]=regions [Edge/Launch]=launch [Edge/Cancel]=launch [Edge/List]=read [Edge/Machines]=read
     [Edge/Status]=read [Edge/Destroy]=destroy [Edge/Watch]=watch [Admin/Members]=read [Admin/Slices]=read
     [Admin/ForgetSlice]=admin [Admin/CreateJoinToken]=admin [Admin/ListJoinTokens]=admin
     [Admin/RevokeJoinToken]=admin)
