@@ -241,11 +241,15 @@ static void on_gone(struct server_peer *peer)
 
 void server_http_tick(struct server *server, int64_t now_ms)
 {
-    for (struct fly_list *at = server->calls.next; at != &server->calls; at = at->next) {
+    struct fly_list *at = server->calls.next;
+    while (at != &server->calls) {
         struct http_call *call = FLY_CONTAINER(at, struct http_call, link);
+        at = at->next;
         if (call->deadline_ms != 0 && call->deadline_ms <= now_ms) {
-            call->deadline_ms = 0;
-            lws_set_timeout(call->wsi, PENDING_TIMEOUT_HTTP_CONTENT, LWS_TO_KILL_ASYNC);
+            /* At once: a timeout in time to come is put off by every byte that arrives. What ends
+             * with one call may end another: from the beginning again. */
+            lws_set_timeout(call->wsi, PENDING_TIMEOUT_HTTP_CONTENT, LWS_TO_KILL_SYNC);
+            at = server->calls.next;
         }
     }
 }
