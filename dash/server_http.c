@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "dash/server_internal.h"
+#include "dash/server_tls.h"
 #include "proto/base/check.h"
 #include "proto/wire/token_claims.h"
 
@@ -341,6 +342,8 @@ int server_callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
     struct server_peer *peer = user;
     /* Most of the reasons are of no concern here. */
     switch ((int)reason) {
+    case LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS: /* `user` is the vhost's SSL_CTX */
+        return server_tls_add_chain(user, server_of(wsi)->config->cert_pem) ? 0 : -1;
     case LWS_CALLBACK_WSI_CREATE:
         server_of(wsi)->connections++;
         return 0;
