@@ -18,7 +18,7 @@ enum {
     SERVER_CHUNK_BYTES = 16 * 1024, /* of one write */
     SERVER_HEAD_BYTES_MAX = 4096,   /* of an answer */
     SERVER_HEADER_DATA_MAX = 12 * 1024,
-    SERVER_HEADER_POOL = 512, /* requests whose head is being read or that wait for an answer */
+    SERVER_HEADER_POOL = 2048, /* requests whose head is read, or that wait for an answer */
     SERVER_REQUEST_MS = 10000,
     SERVER_KEEPALIVE_S = 60,
     SERVER_PARAMS_MAX = 16,
