@@ -22,6 +22,11 @@ export function bytes(value: number): string {
   return `${Math.floor(rest * scale + 1e-9) / scale} ${units[unit]}`
 }
 
+/** To a width in digits, with spaces as wide as a digit: what stands beside it does not move. */
+export function pad(text: string, width: number): string {
+  return text.padStart(width, '\u2007')
+}
+
 export function plural(n: number, one: string, many = `${one}s`): string {
   return `${count(n)} ${n === 1 ? one : many}`
 }
