@@ -9,6 +9,9 @@
 
 enum { CLOSING_S = 5 }; /* for one that takes no bytes */
 
+/* libwebsockets has a kind of write for close frames and does not name it: the hole in its enum. */
+#define WRITE_CLOSE ((enum lws_write_protocol)4)
+
 struct live *live_create(struct server *server)
 {
     struct live *live = calloc(1, sizeof *live);
@@ -75,6 +78,7 @@ void live_close(struct live *live, struct live_browser *browser)
     look_free(live, browser);
     free(browser->text);
     free(browser);
+    server_gone(live->server);
 }
 
 /* It is told and closed when next it can be written to. */
@@ -188,17 +192,31 @@ static bool hear(struct live *live, struct live_browser *browser, const char *te
     return true;
 }
 
-static int close_now(struct live_browser *browser, uint16_t code, const char *why)
+/* A close frame of our own making: when a writable callback asks libwebsockets 4.1 to close, it
+ * hangs up without one. The browser answers with its own, and then it ends. */
+static int close_now(struct live *live, struct live_browser *browser)
 {
-    uint8_t text[64];
-    size_t size = strlen(why) < sizeof text ? strlen(why) : sizeof text;
-    memcpy(text, why, size);
-    lws_close_reason(browser->wsi, (enum lws_close_status)code, text, size);
+    size_t size = strlen(browser->close_why);
+    live->message[0] = (uint8_t)(browser->close_code >> 8);
+    live->message[1] = (uint8_t)browser->close_code;
+    memcpy(live->message + 2, browser->close_why, size);
+    browser->close_sent = true;
+    lws_set_timeout(browser->wsi, PENDING_TIMEOUT_CLOSE_ACK, CLOSING_S);
+    return lws_write(browser->wsi, live->message, 2 + size, WRITE_CLOSE) < 0 ? -1 : 0;
+}
+
+int live_refuse(struct lws *wsi)
+{
+    uint8_t text[] = "not a message";
+    lws_close_reason(wsi, LWS_CLOSE_STATUS_POLICY_VIOLATION, text, sizeof text - 1);
     return -1;
 }
 
 int live_receive(struct live *live, struct live_browser *browser, const char *text, size_t size)
 {
+    if (browser->close_sent) {
+        return 0;
+    }
     bool first = browser->text_size == 0;
     bool last =
         lws_is_final_fragment(browser->wsi) != 0 && lws_remaining_packet_payload(browser->wsi) == 0;
@@ -219,7 +237,7 @@ int live_receive(struct live *live, struct live_browser *browser, const char *te
             browser->text_size = 0;
         }
     }
-    return ok ? 0 : close_now(browser, LWS_CLOSE_STATUS_POLICY_VIOLATION, "not a message");
+    return ok ? 0 : live_refuse(browser->wsi);
 }
 
 /* --- what it is told --- */
@@ -359,8 +377,11 @@ static bool more_to_say(const struct live *live, const struct live_browser *brow
 
 int live_writable(struct live *live, struct live_browser *browser)
 {
+    if (browser->close_sent) {
+        return 0;
+    }
     if (browser->close_code != 0 && browser->sending == NULL) {
-        return close_now(browser, browser->close_code, browser->close_why);
+        return close_now(live, browser);
     }
     bool wrote = false;
     if (write_one(live, browser, &wrote) != 0) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "dash/server_internal.h"
+#include "dash/server_tls.h"
 #include "proto/base/check.h"
 #include "proto/wire/token_claims.h"
 
@@ -198,8 +199,10 @@ static int on_body(struct http_call *call, const void *data, size_t size)
     if (size > call->body_max - call->body_size) {
         return -1;
     }
-    memcpy(call->body + call->body_size, data, size);
-    call->body_size += size;
+    if (size > 0) {
+        memcpy(call->body + call->body_size, data, size);
+        call->body_size += size;
+    }
     return 0;
 }
 
@@ -318,12 +321,8 @@ static void on_destroy(struct lws *wsi)
 
 static int on_message(struct lws *wsi, struct server_peer *peer, const void *data, size_t size)
 {
-    if (lws_frame_is_binary(wsi)) {
-        static const char why[] = "text, please";
-        uint8_t text[sizeof why];
-        memcpy(text, why, sizeof why);
-        lws_close_reason(wsi, LWS_CLOSE_STATUS_POLICY_VIOLATION, text, sizeof why - 1);
-        return -1;
+    if (peer->browser == NULL || lws_frame_is_binary(wsi)) {
+        return live_refuse(wsi);
     }
     return live_receive(server_of(wsi)->live, peer->browser, data, size);
 }
@@ -334,6 +333,8 @@ int server_callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
     struct server_peer *peer = user;
     /* Most of the reasons are of no concern here. */
     switch ((int)reason) {
+    case LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS: /* `user` is the vhost's SSL_CTX */
+        return server_tls_add_chain(user, server_of(wsi)->config->cert_pem) ? 0 : -1;
     case LWS_CALLBACK_WSI_CREATE:
         server_of(wsi)->connections++;
         return 0;

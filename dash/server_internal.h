@@ -159,6 +159,7 @@ int64_t server_now_ms(const struct server *server); /* the loop's clock, monoton
 struct server_bytes *server_bytes_new(size_t size); /* one reference; FLY_CHECKs memory */
 struct server_bytes *server_bytes_keep(struct server_bytes *bytes);
 void server_bytes_drop(struct server_bytes *bytes); /* NULL is fine */
+void server_gone(struct server *server); /* a browser or a request has */
 
 /* --- server_http.c --- */
 int server_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,

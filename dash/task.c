@@ -19,7 +19,10 @@ static void run_launch(struct task *task, struct session *session)
         .key = task->key,
     };
 
-    task->status = api_cap_reserve(task->api, session, left_ms, &task->failure);
+    bool reserved = false;
+
+    task->status = api_cap_reserve(task->api, session, left_ms, task->key_given ? &task->key : NULL,
+                                   &reserved, &task->failure);
     if (task->status != FLY_OK) {
         task->capped = task->status == FLY_RESOURCE_EXHAUSTED &&
                        task->failure.reason == FLY__V1__REASON__REASON_QUOTA;
@@ -30,7 +33,9 @@ static void run_launch(struct task *task, struct session *session)
     launching_run(session, &spec, &task->result);
     task->launched = true;
     bool fresh = task->result.end == OUTCOME_OK && !task->result.launched->replayed;
-    api_cap_launched(task->api, fresh ? task->result.launched->vm->id : NULL);
+    if (reserved) {
+        api_cap_launched(task->api, fresh ? task->result.launched->vm->id : NULL);
+    }
 }
 
 static void run_call(struct task *task, struct session *session)

@@ -56,7 +56,8 @@ dash_says() {
 # owners_say FILE - the same of the machines of a file, less the VMs that their owners tell of now
 owners_say() {
     "${client[@]}" list --json --timeout 10s >"$tmp/vms.json" 2>"$err" </dev/null || return 1
-    jq -r 'if type == "array" then .[] else . end | select(.machine) | "\(.machine) \(.cores) \(.memory_bytes)"' "$tmp/vms.json" |
+    # awk needs a line of the first of two files: one of no machine
+    (echo "- 0 0" && jq -r 'if type == "array" then .[] else . end | select(.machine) | "\(.machine) \(.cores) \(.memory_bytes)"' "$tmp/vms.json") |
         awk -F'[ ,]' 'FNR == NR { cores[$1] += $2; memory[$1] += $3; next }
             FNR > 1 { printf "%s %s %d %d %.0f %.0f\n", $1, $2, $4, $4 - cores[$1], $5, $5 - memory[$1] }' \
             - "$1" | LC_ALL=C sort

@@ -45,16 +45,20 @@ describe('labels', () => {
     it(`${what}: no label covers another, a marker, or leaves the map`, () => {
       const labels = place(points, 800, 800)
       const boxes = labels.flatMap((label, i) => (label === null ? [] : [boxOf(points[i] as Point, label)]))
-      for (let i = 0; i < boxes.length; i++) {
-        const box = boxes[i] as Box
-        expect(box.left >= 0 && box.top >= 0 && box.right <= 800 && box.bottom <= 800).toBe(true)
-        for (let k = i + 1; k < boxes.length; k++) {
-          expect(overlap(box, boxes[k] as Box)).toBe(false)
-        }
-        for (const p of points) {
-          expect(overlap(box, { left: p.x - p.radius, top: p.y - p.radius, right: p.x + p.radius, bottom: p.y + p.radius })).toBe(false)
-        }
+      const markers = points.map((p) => ({
+        left: p.x - p.radius,
+        top: p.y - p.radius,
+        right: p.x + p.radius,
+        bottom: p.y + p.radius,
+      }))
+      let outside = 0
+      let covered = 0
+      for (const box of boxes) {
+        outside += Number(!(box.left >= 0 && box.top >= 0 && box.right <= 800 && box.bottom <= 800))
+        covered += [...boxes, ...markers].filter((other) => other !== box && overlap(box, other)).length
       }
+      expect(boxes.length).toBeGreaterThan(0)
+      expect({ outside, covered }).toEqual({ outside: 0, covered: 0 })
     })
   }
   it('places all of nine that crowd in 90 pixels', () => {
