@@ -14,6 +14,7 @@ struct slot {
     struct actions_session kept;
     uint64_t generation; /* of the edges that it was made with */
     int64_t used_ms;
+    uint64_t used; /* by a count: milliseconds are too coarse for an order */
     bool made;
     bool busy; /* somebody's: only that one touches it */
 };
@@ -43,6 +44,7 @@ struct actions {
     struct fly_list done;
     struct fly_list notes;
     struct slot slots[ACTIONS_SESSIONS_MAX];
+    uint64_t uses;
     bool ticked;
     bool stopping;
     bool posted;
@@ -218,7 +220,7 @@ static struct slot *slot_pick(struct actions *a, const char *token)
         if (slot->made && strcmp(slot->kept.token, token) == 0) {
             return slot;
         }
-        if (best == NULL || (best->made && (!slot->made || slot->used_ms < best->used_ms))) {
+        if (best == NULL || (best->made && (!slot->made || slot->used < best->used))) {
             best = slot;
         }
     }
@@ -257,6 +259,7 @@ static void slot_give(struct actions *a, struct slot *slot)
 {
     (void)pthread_mutex_lock(&a->lock);
     slot->used_ms = fly_clock_boot_ms();
+    slot->used = ++a->uses;
     slot->busy = false;
     (void)pthread_mutex_unlock(&a->lock);
 }
@@ -269,7 +272,12 @@ static void run_action(struct actions *a, struct action *action)
     struct slot *slot = NULL;
     struct session *session = NULL;
 
-    if (action->token != NULL) {
+    if (action->until_ms != 0 && fly_clock_boot_ms() >= action->until_ms) {
+        /* not one more connection that nobody waits for */
+        failure = (struct failure){.status = FLY_DEADLINE_EXCEEDED, .retryable = true};
+        (void)fly_copy_string(failure.message, sizeof failure.message,
+                              "this dash has too much to do: the time was over before it began");
+    } else if (action->token != NULL) {
         slot = slot_take(a, action->token);
         session = &slot->kept.session;
         if (session->addr[0] == '\0') {

@@ -109,12 +109,13 @@ json_t *api_vm(const Fly__V1__Vm *vm);
 
 /* Events of the state that were not put yet. With vms_lock. */
 void api_cap_catch_up(struct api *api);
-/* On an action thread: counts one VM as being launched; FLY_OK also when there is no cap. Asks an
- * edge for a list when what is known is old, or says that there is no room. RESOURCE_EXHAUSTED:
- * the cap; else `failure` is filled. */
+/* On an action thread: may one more be launched? *reserved: it counts as being launched until
+ * api_cap_launched; not when there is no cap, or when `key` (NULL: none was given) has its VM.
+ * Asks an edge for a list when what is known is old, or says that there is no room.
+ * RESOURCE_EXHAUSTED: the cap; else `failure` is filled. */
 enum fly_status api_cap_reserve(struct api *api, struct session *session, int64_t timeout_ms,
-                                struct failure *failure);
-/* Any thread; after a reserve that was FLY_OK. NULL: no VM. */
+                                const struct fly_key *key, bool *reserved, struct failure *failure);
+/* Any thread; for what was reserved. NULL: no VM. */
 void api_cap_launched(struct api *api, const char *vm);
 
 /* --- near (api_near.c) --- */
@@ -125,6 +126,8 @@ struct api_place {
     double latitude;
     double longitude;
 };
+/* The dash's own region is one that it knows. */
+bool api_at_home(struct api *api);
 bool api_near(struct api *api, const struct api_place *place, uint32_t cores, uint64_t memory_bytes,
               char out[static EVENT_REGION_SIZE]);
 

@@ -80,6 +80,17 @@ static bool pick(const struct picture *p, const struct api_place *place, const c
     return best != PICTURE_NONE;
 }
 
+bool api_at_home(struct api *api)
+{
+    struct dash_state *state = dash_state(api->dash);
+    const char *own = api->config->region != NULL ? api->config->region : "";
+
+    (void)pthread_mutex_lock(&state->lock);
+    bool found = own[0] != '\0' && picture_region_find(state->picture, own) != PICTURE_NONE;
+    (void)pthread_mutex_unlock(&state->lock);
+    return found;
+}
+
 bool api_near(struct api *api, const struct api_place *place, uint32_t cores, uint64_t memory_bytes,
               char out[static EVENT_REGION_SIZE])
 {

@@ -10,7 +10,7 @@
 #include "dash/api_internal.h"
 #include "proto/base/check.h"
 
-enum { HEADERS_SIZE = 256, WORDS_SIZE = 320 };
+enum { HEADERS_SIZE = 256, WORDS_SIZE = 320, REAL_DIGITS = 10 };
 
 static const char type_json[] = "application/json";
 
@@ -31,7 +31,8 @@ void api_append(json_t **array, json_t *value)
 
 void api_reply(struct http_call *call, unsigned status, const char *headers, json_t *object)
 {
-    char *text = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
+    char *text =
+        object != NULL ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(REAL_DIGITS)) : NULL;
     char lines[HEADERS_SIZE + 64];
 
     json_decref(object);

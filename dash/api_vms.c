@@ -364,14 +364,16 @@ static bool resolve_near(struct api *api, struct http_call *call, struct order *
     }
     if (!api_near(api, order->placed ? &order->place : NULL, order->cores, order->memory_bytes,
                   code)) {
+        bool lost = !order->placed && !api_at_home(api);
         api_refuse(call,
                    &(struct api_refusal){
-                       .status = 409,
-                       .code = "REGION_UNKNOWN",
-                       .message = order->placed ? "no region has machines"
-                                                : "this dash is in no region: it knows no near",
-                       .hint = order->placed ? "GET /v1/regions shows them"
-                                             : "say latitude and longitude, or a region"});
+                       .status = lost ? 400 : 409,
+                       .code = lost ? "INVALID_ARGUMENT" : "REGION_FULL",
+                       .message = lost ? "this dash is in no region that it knows: near to what?"
+                                       : "no region has machines",
+                       .hint = lost ? "say latitude and longitude, or a region"
+                                    : "GET /v1/regions shows them",
+                       .retryable = !lost});
         return false;
     }
     (void)fly_copy_string(order->region, sizeof order->region, code);

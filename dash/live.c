@@ -9,6 +9,9 @@
 
 enum { CLOSING_S = 5 }; /* for one that takes no bytes */
 
+/* libwebsockets has a kind of write for close frames and does not name it: the hole in its enum. */
+#define WRITE_CLOSE ((enum lws_write_protocol)4)
+
 struct live *live_create(struct server *server)
 {
     struct live *live = calloc(1, sizeof *live);
@@ -75,6 +78,7 @@ void live_close(struct live *live, struct live_browser *browser)
     look_free(live, browser);
     free(browser->text);
     free(browser);
+    server_gone(live->server);
 }
 
 /* It is told and closed when next it can be written to. */
@@ -116,14 +120,16 @@ void live_second(struct live *live, int64_t wall_ms)
     if (news) {
         live_wake(live);
     }
-    for (struct fly_list *at = live->browsers.next; at != &live->browsers; at = at->next) {
+    struct fly_list *at = live->browsers.next;
+    while (at != &live->browsers) {
         struct live_browser *browser = FLY_CONTAINER(at, struct live_browser, link);
+        at = at->next;
         browser->said = 0;
-        if (browser->close_code != 0 && ++browser->closing_s > CLOSING_S) {
-            lws_set_timeout(browser->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
-        }
         if (browser->who.expires_ms <= wall_ms) {
             live_end(browser, LIVE_CLOSE_EXPIRED, "the token has expired");
+        }
+        if (browser->close_code != 0 && ++browser->closing_s > CLOSING_S) {
+            lws_set_timeout(browser->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
         }
     }
 }
@@ -133,10 +139,12 @@ void live_bound_held(struct live *live)
     if (live->held_bytes <= LIVE_HELD_BYTES_MAX) {
         return;
     }
-    for (struct fly_list *at = live->browsers.next; at != &live->browsers; at = at->next) {
+    struct fly_list *at = live->browsers.next;
+    while (at != &live->browsers) {
         struct live_browser *browser = FLY_CONTAINER(at, struct live_browser, link);
+        at = at->next;
         if (browser->sending != NULL && !browser->sending->in_ring) {
-            lws_set_timeout(browser->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+            lws_set_timeout(browser->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
         }
     }
 }
@@ -188,17 +196,31 @@ static bool hear(struct live *live, struct live_browser *browser, const char *te
     return true;
 }
 
-static int close_now(struct live_browser *browser, uint16_t code, const char *why)
+/* A close frame of our own making: when a writable callback asks libwebsockets 4.1 to close, it
+ * hangs up without one. The browser answers with its own, and then it ends. */
+static int close_now(struct live *live, struct live_browser *browser)
 {
-    uint8_t text[64];
-    size_t size = strlen(why) < sizeof text ? strlen(why) : sizeof text;
-    memcpy(text, why, size);
-    lws_close_reason(browser->wsi, (enum lws_close_status)code, text, size);
+    size_t size = strlen(browser->close_why);
+    live->message[0] = (uint8_t)(browser->close_code >> 8);
+    live->message[1] = (uint8_t)browser->close_code;
+    memcpy(live->message + 2, browser->close_why, size);
+    browser->close_sent = true;
+    lws_set_timeout(browser->wsi, PENDING_TIMEOUT_CLOSE_ACK, CLOSING_S);
+    return lws_write(browser->wsi, live->message, 2 + size, WRITE_CLOSE) < 0 ? -1 : 0;
+}
+
+int live_refuse(struct lws *wsi)
+{
+    uint8_t text[] = "not a message";
+    lws_close_reason(wsi, LWS_CLOSE_STATUS_POLICY_VIOLATION, text, sizeof text - 1);
     return -1;
 }
 
 int live_receive(struct live *live, struct live_browser *browser, const char *text, size_t size)
 {
+    if (browser->close_sent) {
+        return 0;
+    }
     bool first = browser->text_size == 0;
     bool last =
         lws_is_final_fragment(browser->wsi) != 0 && lws_remaining_packet_payload(browser->wsi) == 0;
@@ -219,7 +241,7 @@ int live_receive(struct live *live, struct live_browser *browser, const char *te
             browser->text_size = 0;
         }
     }
-    return ok ? 0 : close_now(browser, LWS_CLOSE_STATUS_POLICY_VIOLATION, "not a message");
+    return ok ? 0 : live_refuse(browser->wsi);
 }
 
 /* --- what it is told --- */
@@ -359,8 +381,11 @@ static bool more_to_say(const struct live *live, const struct live_browser *brow
 
 int live_writable(struct live *live, struct live_browser *browser)
 {
+    if (browser->close_sent) {
+        return 0;
+    }
     if (browser->close_code != 0 && browser->sending == NULL) {
-        return close_now(browser, browser->close_code, browser->close_why);
+        return close_now(live, browser);
     }
     bool wrote = false;
     if (write_one(live, browser, &wrote) != 0) {

@@ -43,6 +43,8 @@ void live_sign_out(struct live *live, const uint8_t *session_hash);
 struct live_browser *live_open(struct live *live, struct lws *wsi, const struct dash_who *who,
                                const uint8_t *session_hash);
 void live_close(struct live *live, struct live_browser *browser);
+/* Closes with 1008, from a callback of what was received; returns what that callback returns. */
+int live_refuse(struct lws *wsi);
 /* Callbacks of libwebsockets; below 0: the connection ends. */
 int live_receive(struct live *live, struct live_browser *browser, const char *text, size_t size);
 int live_writable(struct live *live, struct live_browser *browser);

@@ -39,6 +39,7 @@ struct live_browser {
     uint16_t close_code;    /* 0: it lives */
     const char *close_why;
     uint32_t closing_s;
+    bool close_sent;
     uint32_t next;              /* seq of its next frame */
     struct live_frame *sending; /* in the midst of it */
     uint32_t sent;

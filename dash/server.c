@@ -18,7 +18,7 @@
 enum {
     ACCEPTS_A_TURN = 64,
     FILES_LOOKUP_MAX = 1 << 18, /* libwebsockets' table by descriptor: 8 bytes each */
-    GOODBYE_MS = 400,           /* for close frames to leave */
+    GOODBYE_MS = 400,           /* for answers and close frames to leave */
     DESTROY_STEPS_MAX = 8,
     DESTROY_TURNS = 4,
 };
@@ -134,6 +134,24 @@ static void on_stopped(uv_timer_t *timer)
     uv_stop(&server->loop);
 }
 
+/* No browser and no answer is on its way. */
+static bool all_gone(const struct server *server)
+{
+    for (struct fly_list *at = server->calls.next; at != &server->calls; at = at->next) {
+        if (FLY_CONTAINER(at, struct http_call, link)->answered) {
+            return false;
+        }
+    }
+    return live_browsers(server->live) == 0;
+}
+
+void server_gone(struct server *server)
+{
+    if (uv_is_active((uv_handle_t *)&server->stop) && all_gone(server)) {
+        uv_timer_start(&server->stop, on_stopped, 0, 0);
+    }
+}
+
 static void stop_begin(struct server *server)
 {
     server->closing = true;
@@ -143,7 +161,7 @@ static void stop_begin(struct server *server)
     server_drain(server);
     server->api = NULL;
     live_goodbye(server->live);
-    uv_timer_start(&server->stop, on_stopped, live_browsers(server->live) > 0 ? GOODBYE_MS : 0, 0);
+    uv_timer_start(&server->stop, on_stopped, all_gone(server) ? 0 : GOODBYE_MS, 0);
 }
 
 static void on_wake(uv_async_t *wake)

@@ -158,6 +158,7 @@ struct http_call *http_call_make(struct server *server, struct lws *wsi, const c
 
 void http_call_free(struct http_call *call)
 {
+    struct server *server = call->server;
     fly_list_drop(&call->link);
     if (call->stream) {
         call->server->streams--;
@@ -182,6 +183,7 @@ void http_call_free(struct http_call *call)
     free(call->body);
     free(call->text);
     free(call);
+    server_gone(server);
 }
 
 const char *http_call_field(const struct http_call *call, enum server_field field)

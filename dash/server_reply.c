@@ -240,12 +240,33 @@ static int write_piece(struct http_call *call)
     return 0;
 }
 
+static const uint8_t *body_of(const struct http_call *call)
+{
+    return call->out_static != NULL ? call->out_static : call->out->data;
+}
+
+/* Head and body of a small answer leave together. */
+static void join_small(struct http_call *call)
+{
+    size_t size = call->out_head_size + call->out_size;
+    if (call->stream || call->out_size == 0 || size > SERVER_CHUNK_BYTES) {
+        return;
+    }
+    uint8_t *joined = realloc(call->out_head, LWS_PRE + size);
+    FLY_CHECK(joined != NULL);
+    memcpy(joined + LWS_PRE + call->out_head_size, body_of(call), call->out_size);
+    call->out_head = joined;
+    call->out_head_size = size;
+    call->out_size = 0;
+}
+
 int server_reply_write(struct http_call *call)
 {
     if (!call->answered) {
         return 0;
     }
     if (call->out_head != NULL) {
+        join_small(call);
         bool ok =
             write_some(call, call->out_head + LWS_PRE, call->out_head_size, LWS_WRITE_HTTP_HEADERS);
         free(call->out_head);
@@ -262,10 +283,9 @@ int server_reply_write(struct http_call *call)
     if (call->stream) {
         return write_piece(call);
     }
-    const uint8_t *data = call->out_static != NULL ? call->out_static : call->out->data;
     size_t left = call->out_size - call->out_sent;
     size_t part = left < SERVER_CHUNK_BYTES ? left : SERVER_CHUNK_BYTES;
-    if (!write_some(call, data + call->out_sent, part,
+    if (!write_some(call, body_of(call) + call->out_sent, part,
                     part == left ? LWS_WRITE_HTTP_FINAL : LWS_WRITE_HTTP)) {
         return -1;
     }

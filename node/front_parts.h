@@ -91,7 +91,7 @@ struct front {
     uint64_t query_next_id;
     struct sweep sweep;
     uint64_t machines_nonce; /* of this run: places in its pages of machines are its own */
-    int64_t refusal_log_ms; /* no line about a refused node before */
+    int64_t refusal_log_ms;  /* no line about a refused node before */
     uint64_t refusals_unlogged;
     bool open; /* the cluster is known here: users are served */
     bool stopping;

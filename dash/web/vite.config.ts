@@ -16,5 +16,5 @@ export default defineConfig({
   server: {
     proxy: { '/v1': { target: 'http://127.0.0.1:7403', ws: true, changeOrigin: false } },
   },
-  test: { include: ['tests/**/*.test.ts'], environment: 'node' },
+  test: { include: ['tests/**/*.test.ts'], environment: 'node', testTimeout: 60_000 },
 })

@@ -75,6 +75,47 @@ unwatch
 expect_equal "$(jq -r 'select(.seq != null) | .vm' "$tmp/again" | tr '\n' ' ')" \
     "$second $third $fourth " "VMs after $cursor"
 
+step "only some types, for some time"
+watching "$tmp/typed" --since "$cursor" --type vm_destroyed --type machine_added --timeout 30s
+fifth=$(launch SIN)
+expect_exit 0 flyrpc destroy "$fifth"
+wait_for 10 "the destroy" grep -q "$fifth" "$tmp/typed"
+unwatch
+expect_equal "$(jq -rs 'map(.type) | unique | .[]' "$tmp/typed")" vm_destroyed types
+expect_exit 0 flyrpc watch --json --timeout 300ms
+expect_exit 64 flyrpc watch --type vm_startd
+expect_text "$err" "did you mean vm_started?"
+
+step "until something holds: from the start, or by an event"
+expect_exit 0 flyrpc watch --for "vm=$fourth"
+expect_exit 0 flyrpc watch --for "vm=$fifth:destroyed" --timeout 10s
+expect_exit 1 flyrpc watch --for "vm=$fifth" --timeout 10s
+expect_text "$err" "will not start again"
+expect_exit 124 flyrpc watch --for "vm=$fourth:destroyed" --timeout 400ms
+expect_exit 64 flyrpc watch --for "region=XYZ:free>=1"
+expect_exit 64 flyrpc watch --for "region=SIN"
+flyrpc watch --for name=late --timeout 30s >"$tmp/for" 2>&1 </dev/null &
+waiting=$!
+expect_exit 0 flyrpc launch --region SIN --memory 1 --cores 1 --name late --json
+late=$(json_get .id)
+wait "$waiting" || fail "the watch for a name ended with $?: $(cat "$tmp/for")"
+flyrpc watch --for name=late:destroyed --timeout 30s >"$tmp/for" 2>&1 </dev/null &
+waiting=$!
+expect_exit 0 flyrpc destroy "$late"
+wait "$waiting" || fail "the watch for its end ended with $?: $(cat "$tmp/for")"
+
+step "a terminal is repainted in place, and its last picture stays"
+if command -v script >/dev/null; then
+    (TERM=xterm script -qec "stty cols 60 rows 8; flyrpc watch --since $cursor --timeout 1500ms" \
+        /dev/null >"$tmp/screen" 2>&1 </dev/null) || fail "exit code $?: $(cat "$tmp/screen")"
+    expect_text "$tmp/screen" "edge dev  live"
+    expect_text "$tmp/screen" "vm_destroyed"
+    expect_text "$tmp/screen" $'\x1b[7A' # it moved up over its own seven lines
+    refuse_text "$tmp/screen" $'\x1b[?1049h'
+    expect_equal "$(sed 's/\x1b\[[0-9]*[a-zA-Z]//g; s/\r//g' "$tmp/screen" |
+        grep -v '^flyrpc' | awk 'length($0) > 60')" "" "lines wider than the terminal"
+fi
+
 step "a cursor of nowhere is refused, and watch needs its scope"
 run flyrpc watch --json --since nonsense
 [ "$code" -ne 0 ] && [ "$code" -ne 143 ] || fail "exit code $code"

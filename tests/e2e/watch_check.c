@@ -12,6 +12,9 @@
  * that the owner no longer keeps the events; what it shows must be the VMs that lived behind its
  * number.
  *
+ * A watcher with the policy LATEST may leave events out; what it was told must lead to the VMs that
+ * live in the end, and to what is free on each machine that it was told of.
+ *
  * Prints one JSON object. Exits 0 if nothing was wrong, 1 if something was, 2 if something cannot
  * be read.
  */
@@ -45,13 +48,26 @@ struct vm_set {
     size_t max;
 };
 
+struct machine_free {
+    char name[FLY_NAME_SIZE];
+    uint32_t cores;
+    uint64_t memory_bytes;
+};
+
+struct machine_set {
+    struct machine_free *items;
+    size_t count;
+    size_t max;
+};
+
 struct true_slice {
     uint32_t tag;
     uint64_t incarnation;
     uint64_t snapshot; /* seq of the log's snapshot; 0: none */
     uint64_t last;
-    struct vm_set at_snapshot; /* VMs that lived then */
-    struct true_event *events; /* by seq */
+    struct vm_set at_snapshot;   /* VMs that lived then */
+    struct machine_set machines; /* in the end */
+    struct true_event *events;   /* by seq */
     uint64_t max;
 };
 
@@ -66,6 +82,7 @@ struct check {
     uint64_t resets;
     uint64_t shown; /* events, to all watchers */
     uint64_t records;
+    uint64_t pictures; /* machines that LATEST watchers were told of, compared in the end */
 };
 
 /* Where one watcher stands in one slice. */
@@ -81,6 +98,9 @@ struct reader {
     char region[REGION_SIZE];
     struct place places[SLICES_MAX];
     struct vm_set parts; /* of a reset that is being told */
+    bool latest;
+    struct vm_set living[SLICES_MAX];        /* LATEST: as it was told */
+    struct machine_set machines[SLICES_MAX]; /* LATEST: as it was told */
 };
 
 static void wrong(const struct reader *r, const char *what, uint32_t tag, uint64_t seq)
@@ -131,6 +151,27 @@ static void vm_drop(struct vm_set *set, uint64_t id)
             return;
         }
     }
+}
+
+static struct machine_free *machine_at(struct machine_set *set, const char *name, bool add)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        if (strcmp(set->items[i].name, name) == 0) {
+            return &set->items[i];
+        }
+    }
+    if (!add) {
+        return NULL;
+    }
+    if (set->count == set->max) {
+        set->max = set->max == 0 ? 64 : 2 * set->max;
+        set->items = realloc(set->items, set->max * sizeof set->items[0]);
+        FLY_CHECK(set->items != NULL);
+    }
+    struct machine_free *m = &set->items[set->count++];
+    *m = (struct machine_free){.cores = 0};
+    (void)fly_copy_string(m->name, sizeof m->name, name);
+    return m;
 }
 
 static int by_id(const void *a, const void *b)
@@ -213,6 +254,18 @@ static enum fly_status take_entry(void *user, uint64_t index, uint64_t term, con
     return FLY_OK;
 }
 
+static void take_machines(struct check *c)
+{
+    for (uint32_t i = 0; c->at != NULL && i < slice_machine_slots(c->state); i++) {
+        const struct slice_machine *m = slice_machine_at(c->state, i);
+        if (m->name[0] != '\0') {
+            struct machine_free *to = machine_at(&c->at->machines, m->name, true);
+            to->cores = m->cores - m->cores_used;
+            to->memory_bytes = m->memory_bytes - m->memory_used_bytes;
+        }
+    }
+}
+
 static bool read_log(struct check *c, const char *folder)
 {
     static const struct journal_visitor visitor = {.snapshot = take_snapshot, .entry = take_entry};
@@ -228,6 +281,7 @@ static bool read_log(struct check *c, const char *folder)
     c->state = slice_state_init(memory, &config);
     c->at = NULL;
     enum fly_status status = journal_check(folder, &visitor, c, &report, &error);
+    take_machines(c);
     (void)munmap(memory, size);
     if (status != FLY_OK) {
         (void)fprintf(stderr, "watch_check: %s: %s\n", folder, error.text);
@@ -288,7 +342,9 @@ static void take_event(struct reader *r, uint32_t tag, uint64_t incarnation, uin
         wrong(r, "an event came twice, or out of order", tag, seq);
         return;
     }
-    pass_over(r, s, p->next, seq - 1);
+    if (!r->latest) {
+        pass_over(r, s, p->next, seq - 1);
+    }
     p->next = seq + 1;
     r->check->shown++;
     struct true_event *e = event_at(s, seq);
@@ -300,6 +356,24 @@ static void take_event(struct reader *r, uint32_t tag, uint64_t incarnation, uin
     }
     if (filtered(r, e)) {
         wrong(r, "an event of another region", tag, seq);
+    }
+    if (r->latest && told->type == EVENT_VM_STARTED) {
+        vm_drop(&r->living[s - r->check->slices], told->vm); /* a reset may have shown it */
+        vm_add(&r->living[s - r->check->slices], told->vm);
+    } else if (r->latest && told->type == EVENT_VM_DESTROYED) {
+        vm_drop(&r->living[s - r->check->slices], told->vm);
+    }
+}
+
+static void take_free(struct reader *r, uint32_t tag, const char *machine, uint32_t cores,
+                      uint64_t memory_bytes)
+{
+    struct true_slice *s = slice_find(r->check, tag);
+
+    if (s != NULL) { /* else its event was wrong */
+        struct machine_free *m = machine_at(&r->machines[s - r->check->slices], machine, true);
+        m->cores = cores;
+        m->memory_bytes = memory_bytes;
     }
 }
 
@@ -336,6 +410,11 @@ static void take_reset(struct reader *r, uint32_t tag, uint64_t incarnation, uin
         wrong(r, "a reset that shows other VMs than there were", tag, seq);
     }
     free(living.ids);
+    r->machines[s - r->check->slices].count = 0; /* a reset tells of VMs alone */
+    r->living[s - r->check->slices].count = 0;
+    for (size_t i = 0; i < r->parts.count; i++) {
+        vm_add(&r->living[s - r->check->slices], r->parts.ids[i]);
+    }
     r->parts.count = 0;
     r->places[s - r->check->slices].next = seq + 1;
     r->places[s - r->check->slices].begun = true;
@@ -365,21 +444,33 @@ static uint64_t vm_of(const char *text)
     return id;
 }
 
+static bool parse_event(const char *line, uint32_t *tag, uint64_t *incarnation, uint64_t *seq,
+                        struct true_event *told, char vm[static 16])
+{
+    if (sscanf(line, "E %" SCNx32 " %" SCNx64 " %" SCNu64 " %" SCNu32 " %15s %15s", tag,
+               incarnation, seq, &told->type, vm, told->region) != 6) {
+        return false;
+    }
+    told->vm = vm_of(vm);
+    if (strcmp(told->region, "-") == 0) {
+        told->region[0] = '\0';
+    }
+    return true;
+}
+
 static bool take_line(struct reader *r, const char *line)
 {
     struct true_event told = {.known = true};
     uint32_t tag = 0;
     uint64_t incarnation = 0;
     uint64_t seq = 0;
+    uint32_t cores = 0;
+    uint64_t memory = 0;
+    char name[FLY_NAME_SIZE];
     char vm[16];
     int at = 0;
 
-    if (sscanf(line, "E %" SCNx32 " %" SCNx64 " %" SCNu64 " %" SCNu32 " %15s %15s", &tag,
-               &incarnation, &seq, &told.type, vm, told.region) == 6) {
-        told.vm = vm_of(vm);
-        if (strcmp(told.region, "-") == 0) {
-            told.region[0] = '\0';
-        }
+    if (parse_event(line, &tag, &incarnation, &seq, &told, vm)) {
         take_event(r, tag, incarnation, seq, &told);
     } else if (sscanf(line, "C %" SCNx32 " %" SCNx64 " %" SCNu64, &tag, &incarnation, &seq) == 3) {
         take_start(r, tag, seq);
@@ -389,12 +480,39 @@ static bool take_line(struct reader *r, const char *line)
                       &at) == 3 &&
                at > 0) {
         take_reset(r, tag, incarnation, seq, line + at);
+    } else if (sscanf(line, "F %" SCNx32 " %63s %" SCNu32 " %" SCNu64, &tag, name, &cores,
+                      &memory) == 4) {
+        take_free(r, tag, name, cores, memory);
+    } else if (line[0] == 'L' && r->line == 1) {
+        r->latest = true;
     } else if (line[0] == 'X') {
         r->parts.count = 0;
     } else {
         return false;
     }
     return true;
+}
+
+/* LATEST: what was told leads to what is. */
+static void compare_end(struct reader *r, struct true_slice *s)
+{
+    struct vm_set *told = &r->living[s - r->check->slices];
+    struct machine_set *machines = &r->machines[s - r->check->slices];
+    struct vm_set living = {0};
+
+    living_at(r, s, s->last, &living);
+    if (!vm_sets_equal(&living, told)) {
+        wrong(r, "what was told does not lead to the VMs that live", s->tag, s->last);
+    }
+    for (size_t i = 0; i < machines->count; i++) {
+        const struct machine_free *is = machine_at(&s->machines, machines->items[i].name, false);
+        if (is == NULL || is->cores != machines->items[i].cores ||
+            is->memory_bytes != machines->items[i].memory_bytes) {
+            wrong(r, "what was told is free on a machine is not what is", s->tag, s->last);
+        }
+    }
+    r->check->pictures += machines->count;
+    free(living.ids);
 }
 
 static bool read_record(struct check *c, char *name)
@@ -427,11 +545,17 @@ static bool read_record(struct check *c, char *name)
         struct place *p = &r.places[i];
         if (!p->begun) {
             wrong(&r, "it never stood in this slice", c->slices[i].tag, 0);
+        } else if (r.latest) {
+            compare_end(&r, &c->slices[i]);
         } else {
             pass_over(&r, &c->slices[i], p->next, c->slices[i].last);
         }
     }
     free(r.parts.ids);
+    for (uint32_t i = 0; i < SLICES_MAX; i++) {
+        free(r.living[i].ids);
+        free(r.machines[i].items);
+    }
     c->records++;
     return ok;
 }
@@ -460,6 +584,35 @@ static bool is_folder(const char *path)
     return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
 }
 
+/* What logs no longer hold is known from whoever tells it first, before anybody is held against
+ * it: a reset of one may pass over what only another was told. */
+static void learn(struct check *c, const char *name)
+{
+    char path[JOURNAL_DIR_MAX];
+    char line[1024];
+    (void)snprintf(path, sizeof path, "%.*s", (int)strcspn(name, ":"), name);
+    FILE *file = fopen(path, "r");
+
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        struct true_event told = {.known = true};
+        uint32_t tag = 0;
+        uint64_t incarnation = 0;
+        uint64_t seq = 0;
+        char vm[16];
+        if (line[0] != 'E' || !parse_event(line, &tag, &incarnation, &seq, &told, vm)) {
+            continue;
+        }
+        struct true_slice *s = slice_find(c, tag);
+        if (s != NULL && incarnation == s->incarnation && seq <= s->snapshot &&
+            !event_at(s, seq)->known) {
+            *event_at(s, seq) = told;
+        }
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static struct check c;
@@ -478,6 +631,11 @@ int main(int argc, char **argv)
         ok = (!is_folder(argv[i]) || read_state(&c, argv[i])) && ok;
     }
     for (int i = first; i < argc; i++) {
+        if (!is_folder(argv[i])) {
+            learn(&c, argv[i]);
+        }
+    }
+    for (int i = first; i < argc; i++) {
         ok = (is_folder(argv[i]) || read_record(&c, argv[i])) && ok;
     }
     check_snapshots(&c);
@@ -486,11 +644,13 @@ int main(int argc, char **argv)
         compacted += c.slices[i].snapshot;
         free(c.slices[i].events);
         free(c.slices[i].at_snapshot.ids);
+        free(c.slices[i].machines.items);
     }
     free(c.effects);
     (void)printf("{\"slices\": %u, \"events\": %" PRIu64 ", \"compacted\": %" PRIu64
                  ", \"records\": %" PRIu64 ", \"shown\": %" PRIu64 ", \"resets\": %" PRIu64
-                 ", \"wrong\": %" PRIu64 "}\n",
-                 c.slice_count, events, compacted, c.records, c.shown, c.resets, c.wrong);
+                 ", \"pictures\": %" PRIu64 ", \"wrong\": %" PRIu64 "}\n",
+                 c.slice_count, events, compacted, c.records, c.shown, c.resets, c.pictures,
+                 c.wrong);
     return !ok || c.slice_count == 0 || c.records == 0 ? 2 : c.wrong > 0 ? 1 : 0;
 }

@@ -3,7 +3,7 @@
  * watch` does, and writes down what it is shown, for fly_watch_check.
  *
  *   fly_watcher --addr LIST --token TOKEN --out FILE [--region R] [--since CURSOR] [--seed S]
- *               [--restless] [--slow]
+ *               [--restless] [--slow] [--latest PACE_MS]
  *
  * Restless: breaks off at random, in the middle of a batch too, and goes on from its cursor with a
  * new connection, beginning at another edge. Slow: stops reading for up to three seconds. SIGTERM
@@ -14,6 +14,8 @@
  *   P VM                                  a VM of a reset whose end is to come
  *   R SLICE INCARNATION SEQ REASON        the reset is told; events go on behind SEQ
  *   X                                     the connection is another one
+ *   L                                     with the policy LATEST, in the first line; then also:
+ *   F SLICE MACHINE CORES MEMORY          what the event before says is free on its machine
  */
 #include <argp.h>
 #include <inttypes.h>
@@ -37,6 +39,8 @@ struct watcher {
     uint64_t seed;
     bool restless;
     bool slow;
+    bool latest;
+    uint32_t pace_ms;
 
     char edges[LIST_SIZE]; /* the list, beginning with one of them */
     unsigned begin;
@@ -106,6 +110,10 @@ static void put_events(struct watcher *w, size_t count)
             w->events++;
             (void)fprintf(w->file, "E %s %016" PRIx64 " %" PRIu64 " %d %s %s\n", e->slice,
                           e->incarnation, e->seq, (int)e->type, or_dash(e->vm), or_dash(e->region));
+            if (w->latest && e->machine[0] != '\0') {
+                (void)fprintf(w->file, "F %s %s %u %" PRIu64 "\n", e->slice, e->machine,
+                              e->machine_cores_free, e->machine_memory_free_bytes);
+            }
         }
     }
 }
@@ -137,6 +145,9 @@ static void begin(struct watcher *w, const char *since)
     session_init(&w->session, w->edges, w->token);
     FLY_CHECK(watching_init(&w->watching, &w->session, since, w->region, CONNECT_MS, &error) ==
               FLY_OK);
+    w->watching.policy = w->latest ? FLY__V1__WATCH_POLICY__WATCH_LATEST_PER_OBJECT
+                                   : FLY__V1__WATCH_POLICY__WATCH_EVERY_EVENT;
+    w->watching.pace_ms = w->pace_ms;
 }
 
 static void end(struct watcher *w)
@@ -218,7 +229,8 @@ enum {
     OPTION_SINCE,
     OPTION_SEED,
     OPTION_RESTLESS,
-    OPTION_SLOW
+    OPTION_SLOW,
+    OPTION_LATEST
 };
 
 static error_t parse_option(int key, char *value, struct argp_state *state)
@@ -250,6 +262,10 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
     case OPTION_SLOW:
         w->slow = true;
         return 0;
+    case OPTION_LATEST:
+        w->latest = true;
+        w->pace_ms = (uint32_t)strtoul(value, NULL, 10);
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -266,6 +282,7 @@ int main(int argc, char **argv)
         {"seed", OPTION_SEED, "N", 0, "of its choices [1]", 0},
         {"restless", OPTION_RESTLESS, NULL, 0, "breaks off at random", 0},
         {"slow", OPTION_SLOW, NULL, 0, "stops reading at random", 0},
+        {"latest", OPTION_LATEST, "PACE_MS", 0, "with the policy LATEST", 0},
         {0},
     };
     static const struct argp argp = {.options = options, .parser = parse_option};
@@ -278,6 +295,9 @@ int main(int argc, char **argv)
     }
     w.file = fopen(w.out, "w");
     FLY_CHECK(w.file != NULL);
+    if (w.latest) {
+        (void)fputs("L\n", w.file);
+    }
     fly_rng_seed(&w.rng, w.seed);
     w.begin = (unsigned)w.seed;
     FLY_CHECK(sigaction(SIGTERM, &(struct sigaction){.sa_handler = on_signal}, NULL) == 0);

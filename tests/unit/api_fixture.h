@@ -126,6 +126,7 @@ static void edge_vm_fill(Fly__V1__Vm *out, struct edge_vm *vm)
     out->created_at_ms = INT64_C(1790000000123);
     out->destroyed_at_ms = vm->destroyed ? INT64_C(1790000001000) : 0;
     out->subject = "tester";
+    out->key = (ProtobufCBinaryData){FLY_KEY_SIZE, vm->key.bytes};
 }
 
 /* With the lock. */
@@ -168,6 +169,7 @@ static void edge_take_launch(struct api_edge *edge, struct rpc_call *call)
     reply.vm = &shown;
     reply.tries = 1;
     rpc_call_reply(call, &reply.base);
+    (void)pthread_cond_broadcast(&edge->changed);
 }
 
 static void edge_on_launch(struct api_edge *edge, struct rpc_call *call)
@@ -200,6 +202,7 @@ static void edge_on_list(struct api_edge *edge, struct rpc_call *call)
 
     (void)pthread_mutex_lock(&edge->lock);
     edge->lists++;
+    (void)pthread_cond_broadcast(&edge->changed);
     for (size_t i = q->after; i < edge->vm_count; i++) {
         if (reply.n_vms == q->limit) {
             reply.next = i;
@@ -480,12 +483,12 @@ static int api_send(const struct dash *dash, const char *token, const char *line
 {
     char request[8192];
     int fd = api_connect(dash);
-    int size =
-        snprintf(request, sizeof request,
-                 "%s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n%s%s%s%s"
-                 "Content-Length: %zu\r\n\r\n%s",
-                 line, token != NULL ? "Authorization: Bearer " : "", token != NULL ? token : "",
-                 token != NULL ? "\r\n" : "", headers, strlen(body), body);
+    int size = snprintf(request, sizeof request,
+                        "%s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s%s%s%s%s"
+                        "Content-Length: %zu\r\n\r\n%s",
+                        line, strstr(headers, "Connection:") != NULL ? "" : "Connection: close\r\n",
+                        token != NULL ? "Authorization: Bearer " : "", token != NULL ? token : "",
+                        token != NULL ? "\r\n" : "", headers, strlen(body), body);
 
     assert_true(size > 0 && (size_t)size < sizeof request);
     assert_int_equal(send(fd, request, (size_t)size, MSG_NOSIGNAL), size);

@@ -191,8 +191,8 @@ static void all_machines(struct fixture *f, const char *query, char out[static 2
             (void)snprintf(out + strlen(out), 256 - strlen(out), "%s ",
                            text(json_array_get(machines, 0), "name"));
         }
-        bool more = json_is_integer(next);
-        after = json_integer_value(next);
+        bool more = json_is_string(next);
+        after = more ? strtoll(json_string_value(next), NULL, 10) : 0;
         answer_fini(&answer);
         if (!more) {
             return;
@@ -519,6 +519,48 @@ static void test_near_again(void **state)
     answer_fini(&answer);
 }
 
+static void test_near_nowhere(void **state)
+{
+    struct fixture *f = *state;
+    static const char body[] = "{\"region\":\"near\",\"cores\":4,\"memory\":1000000}";
+    const struct dash_config limits = {.region = "ZRH"};
+    struct dash *dash = api_dash(&f->edge, &limits);
+    struct answer answer = api_ask(dash, "launch", "POST /v1/vms", "", body);
+
+    check_error("no home", &answer, 400, "INVALID_ARGUMENT", "near to what");
+    answer_fini(&answer);
+    dash_destroy(dash);
+    dash_drop_slice(f->dash, EDGE_TAG);
+    answer = api_ask(f->dash, "launch", "POST /v1/vms", "", body);
+    check_error("no machines", &answer, 409, "REGION_FULL", "");
+    answer_fini(&answer);
+}
+
+/* A browser comes: the autospawner looks for what an earlier life left, and launches at once. */
+static void test_autospawn(void **state)
+{
+    struct fixture *f = *state;
+    const struct dash_config limits = {.autospawn = "sin, hkg",
+                                       .autospawn_token = "launch+read+destroy"};
+    struct dash *dash = api_dash(&f->edge, &limits);
+
+    int fd = api_send(dash, "read", "GET /v1/live",
+                      "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+                      "");
+    (void)pthread_mutex_lock(&f->edge.lock);
+    while (f->edge.vm_count == 0 || f->edge.lists == 0) {
+        (void)pthread_cond_wait(&f->edge.changed, &f->edge.lock);
+    }
+    assert_int_equal(strncmp(f->edge.vms[0].name, "auto-sin-", 9), 0);
+    assert_string_equal(f->edge.vms[0].region, "SIN");
+    assert_int_equal(f->edge.vms[0].cores, 1);
+    assert_int_equal(f->edge.vms[0].memory_bytes, 512000000);
+    (void)pthread_mutex_unlock(&f->edge.lock);
+    (void)close(fd);
+    dash_destroy(dash);
+}
+
 static void test_no_edge(void **state)
 {
     struct dash *dash = api_dash(NULL, NULL);
@@ -595,7 +637,7 @@ static void test_cap(void **state)
     assert_int_equal(number(answer.body, "vms_max"), 3);
     assert_true(json_is_null(json_object_get(answer.body, "vms")));
     answer_fini(&answer);
-    answer = api_ask(dash, "launch+read", "POST /v1/vms", "", SPEC);
+    answer = api_ask(dash, "launch+read", "POST /v1/vms", "Idempotency-Key: third\r\n", SPEC);
     assert_int_equal(answer.status, 201);
     answer_fini(&answer);
     /* its event comes afterwards: the same VM is not counted twice */
@@ -603,6 +645,14 @@ static void test_cap(void **state)
     dash_event(dash, &event);
     answer = api_ask(dash, "launch+read", "POST /v1/vms", "", SPEC);
     check_error("cap", &answer, 409, "QUOTA", "up to 3");
+    answer_fini(&answer);
+    answer = api_ask(dash, "launch+read", "POST /v1/vms", "Idempotency-Key: fourth\r\n", SPEC);
+    check_error("cap with a key", &answer, 409, "QUOTA", "up to 3");
+    answer_fini(&answer);
+    /* who lost the answer asks again, and gets it */
+    answer = api_ask(dash, "launch+read", "POST /v1/vms", "Idempotency-Key: third\r\n", SPEC);
+    assert_int_equal(answer.status, 200);
+    assert_true(json_is_true(json_object_get(answer.body, "replayed")));
     answer_fini(&answer);
     answer = api_ask(dash, "none", "GET /v1/limits", "", "");
     assert_int_equal(number(answer.body, "vms"), 3);
@@ -666,6 +716,46 @@ static void test_overload(void **state)
     }
     assert_true(ok >= 256 && ok <= 260);
     assert_int_equal(ok + shed, ASKED);
+    assert_true(f->edge.hellos <= 4); /* a session for each thread, all of the one token */
+}
+
+/* Different ones, each with scope read. */
+static void token_make(unsigned n, char out[static 64])
+{
+    static const char *const others[] = {"regions", "launch", "destroy", "watch", "admin"};
+
+    (void)snprintf(out, 64, "%s", n < 32 ? "read" : "");
+    for (unsigned i = 0; i < 5; i++) {
+        if (((n + 1) >> i & 1) != 0) {
+            (void)snprintf(out + strlen(out), 64 - strlen(out), "%s%s", out[0] != '\0' ? "+" : "",
+                           others[i]);
+        }
+    }
+    (void)snprintf(out + strlen(out), 64 - strlen(out), "%s", n < 32 ? "" : "+read");
+}
+
+/* Sessions are kept for 32 tokens; the one unused longest goes. */
+static void test_sessions(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        unsigned from;
+        unsigned to;
+        unsigned hellos; /* ever, afterwards */
+    } rows[] = {{0, 40, 40}, {8, 40, 40}, {0, 1, 41}, {9, 40, 41}, {0, 1, 41}, {8, 9, 42}};
+    char token[64];
+
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(rows); i++) {
+        for (unsigned n = rows[i].from; n < rows[i].to; n++) {
+            token_make(n, token);
+            struct answer answer = api_ask(f->dash, token, "GET /v1/vms", "", "");
+            assert_int_equal(answer.status, 200);
+            answer_fini(&answer);
+        }
+        if (f->edge.hellos != rows[i].hellos) {
+            fail_msg("row %zu: %u hellos", i, f->edge.hellos);
+        }
+    }
 }
 
 #define WITH_FIXTURE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -673,11 +763,15 @@ static void test_overload(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_FIXTURE(test_strict),     WITH_FIXTURE(test_regions),     WITH_FIXTURE(test_machines),
-        WITH_FIXTURE(test_members),    WITH_FIXTURE(test_life),        WITH_FIXTURE(test_refusals),
-        WITH_FIXTURE(test_unknown),    WITH_FIXTURE(test_stop),        WITH_FIXTURE(test_near),
-        WITH_FIXTURE(test_near_again), cmocka_unit_test(test_no_edge), WITH_FIXTURE(test_rate),
-        WITH_FIXTURE(test_cap),        WITH_FIXTURE(test_overload),
+        WITH_FIXTURE(test_strict),      WITH_FIXTURE(test_regions),
+        WITH_FIXTURE(test_machines),    WITH_FIXTURE(test_members),
+        WITH_FIXTURE(test_life),        WITH_FIXTURE(test_refusals),
+        WITH_FIXTURE(test_unknown),     WITH_FIXTURE(test_stop),
+        WITH_FIXTURE(test_near),        WITH_FIXTURE(test_near_again),
+        cmocka_unit_test(test_no_edge), WITH_FIXTURE(test_near_nowhere),
+        WITH_FIXTURE(test_autospawn),   WITH_FIXTURE(test_rate),
+        WITH_FIXTURE(test_cap),         WITH_FIXTURE(test_overload),
+        WITH_FIXTURE(test_sessions),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,13 +2,13 @@
  * fly_dash_browsers - very many browsers' connections on one dash, from one thread.
  *
  *   fly_dash_browsers --port P [--token T] [--pid PID] [--connections N] [--mirrors N] [--slow N]
- *                     [--seconds S]
+ *                     [--slow-ms MS] [--seconds S]
  *
  * Each connection signs in, says the WebSocket's upgrade and reads frames. On every one the numbers
  * of the frames are looked at: a number that is left out without a `resync` before it is a gap that
  * nobody would have noticed. A few keep the whole picture as a page does: fetch the fleet, apply
  * frames, fetch again when told; at the end they must show what the dash does, so let the publisher
- * stop some seconds earlier. --slow: so many read nothing for 6 s out of 12.
+ * stop some seconds earlier. --slow: so many read nothing half of the time.
  *
  * Prints one JSON line: gaps, resyncs, frames, ages (of the oldest change in a frame, when it
  * arrives), and CPU and memory of the process PID (/proc) while the connections stood.
@@ -33,7 +33,6 @@ enum {
     DIALS_MAX = 64, /* under way at once */
     AGES_MAX = 4000,
     READ_BYTES = 256 * 1024,
-    SLOW_MS = 6000,
     SETTLE_TRIES = 25,
     SETTLE_MS = 200,
     MIRROR_MACHINES = PICTURE_MACHINES_MAX,
@@ -66,6 +65,7 @@ struct load {
     uint32_t connections;
     uint32_t mirrors;
     uint32_t slow;
+    uint32_t slow_ms;
     uint32_t seconds;
     int epoll;
     struct browser *browsers;
@@ -288,7 +288,7 @@ static void serve(struct load *load, struct browser *b, uint32_t events)
 /* Who is slow reads for one spell and not in the next. */
 static void sleepers(struct load *load, int64_t age_ms)
 {
-    bool asleep = age_ms / SLOW_MS % 2 == 1;
+    bool asleep = age_ms / load->slow_ms % 2 == 1;
 
     for (uint32_t i = 0; i < load->opened; i++) {
         struct browser *b = &load->browsers[i];
@@ -398,6 +398,7 @@ static void run(struct load *load)
     }
     double dialled_s = (double)(fly_clock_boot_ms() - begin_ms) / 1000;
     struct usage before = usage_of(load->pid);
+    struct usage own = usage_of(getpid());
     uint64_t frames = load->frames;
     uint64_t bytes = load->bytes;
     memset(load->ages, 0, sizeof load->ages);
@@ -412,6 +413,8 @@ static void run(struct load *load)
     double seconds = (double)age_ms / 1000;
     frames = load->frames - frames;
     bytes = load->bytes - bytes;
+    uint32_t lost = load->lost;
+    double own_cores = (usage_of(getpid()).cpu_s - own.cpu_s) / seconds;
     sleepers(load, 0);
     uint32_t wrong = mirrors_wrong(load);
     uint32_t behind = 0;
@@ -426,15 +429,16 @@ static void run(struct load *load)
         "\"seconds\":%.1f,\"frames\":%llu,\"frames_per_s_each\":%.2f,\"mib_per_s\":%.1f,"
         "\"gaps_undetected\":%llu,\"resyncs\":%llu,\"resync_frames\":%llu,\"malformed\":%llu,"
         "\"behind_at_end\":%u,\"mirrors\":%u,\"mirrors_wrong\":%u,\"mirror_fetches\":%u,"
-        "\"age_ms_p50\":%u,\"age_ms_p99\":%u,\"dash_cores\":%.3f,\"dash_rss_kib\":%ld,"
+        "\"age_ms_p50\":%u,\"age_ms_p99\":%u,\"own_cores\":%.3f,\"dash_cores\":%.3f,\"dash_rss_"
+        "kib\":%ld,"
         "\"dash_rss_peak_kib\":%ld}\n",
-        load->ready, load->lost, dialled_s, seconds, (unsigned long long)frames,
+        load->ready, lost, dialled_s, seconds, (unsigned long long)frames,
         (double)frames / seconds / (load->ready > 0 ? load->ready : 1),
         (double)bytes / seconds / (1 << 20), (unsigned long long)load->gaps,
         (unsigned long long)load->resyncs, (unsigned long long)load->resync_frames,
         (unsigned long long)load->malformed, behind, load->mirrors, wrong, fetches,
-        age_at(load, 500), age_at(load, 990), (after.cpu_s - before.cpu_s) / seconds, after.rss_kib,
-        after.peak_kib);
+        age_at(load, 500), age_at(load, 990), own_cores, (after.cpu_s - before.cpu_s) / seconds,
+        after.rss_kib, after.peak_kib);
 }
 
 static error_t option(int key, char *text, struct argp_state *state)
@@ -461,6 +465,9 @@ static error_t option(int key, char *text, struct argp_state *state)
     case 'l':
         load->slow = number;
         return 0;
+    case 'w':
+        load->slow_ms = number;
+        return 0;
     case 's':
         load->seconds = number;
         return 0;
@@ -475,7 +482,8 @@ static const struct argp_option flags[] = {
     {"pid", 'i', "PID", 0, "of the dash's process", 0},
     {"connections", 'c', "N", 0, "[5000]", 0},
     {"mirrors", 'm', "N", 0, "of them keep the whole picture [8]", 0},
-    {"slow", 'l', "N", 0, "of them read only half of the time [0]", 0},
+    {"slow", 'l', "N", 0, "of them, the last, read only half of the time [0]", 0},
+    {"slow-ms", 'w', "MS", 0, "a spell of reading, or of not reading [6000]", 0},
     {"seconds", 's', "S", 0, "[20]", 0},
     {0},
 };
@@ -483,13 +491,17 @@ static const struct argp_option flags[] = {
 int main(int argc, char **argv)
 {
     const struct argp argp = {flags, option, NULL, NULL, NULL, NULL, NULL};
-    struct load load = {
-        .token = "bench", .pid = 0, .connections = 5000, .mirrors = 8, .seconds = 20};
+    struct load load = {.token = "bench",
+                        .pid = 0,
+                        .connections = 5000,
+                        .mirrors = 8,
+                        .slow_ms = 6000,
+                        .seconds = 20};
     struct rlimit files;
 
     if (argp_parse(&argp, argc, argv, 0, NULL, &load) != 0 || load.port == 0 ||
         load.connections == 0 || load.connections > CONNECTIONS_MAX ||
-        load.mirrors + load.slow > load.connections) {
+        load.mirrors > load.connections || load.slow > load.connections || load.slow_ms == 0) {
         return 64;
     }
     FLY_CHECK(getrlimit(RLIMIT_NOFILE, &files) == 0);

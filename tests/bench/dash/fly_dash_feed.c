@@ -10,7 +10,8 @@
  * no edge stands behind it.
  *
  * Prints a JSON line with its port and pid when it listens, and one with the figures at its end
- * (--seconds, or SIGTERM): among them whether the picture equals what the owners hold.
+ * (--seconds, or SIGTERM): among them whether the picture equals what the owners hold, and how long
+ * it took to hear all that was said while this process was stopped (SIGSTOP).
  */
 #include <argp.h>
 #include <pthread.h>
@@ -32,7 +33,7 @@
 #include "proto/feed/feed.h"
 #include "tests/bench/dash/cluster.h"
 
-enum { TICK_MS = 250, SETTLE_MS = 3000, DAY_MS = 86400000 };
+enum { TICK_MS = 250, STEP_MS = 5, STALL_MS = 2000, SETTLE_MS = 3000, DAY_MS = 86400000 };
 
 struct options {
     uint16_t port;
@@ -59,6 +60,9 @@ struct feeder {
     uint64_t events;
     uint64_t gaps;
     uint64_t refused;
+    int64_t back_ms;                     /* when this process last came back from standing still */
+    int64_t caught_up_ms;                /* how long it then took; 0: it never stood still */
+    uint64_t wanted[CLUSTER_SLICES_MAX]; /* what had been said by then */
 };
 
 static volatile sig_atomic_t ending;
@@ -242,6 +246,41 @@ static void pause_ms(long ms)
     (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 }
 
+/* All that had been said when this process came back is here. */
+static void caught_up(struct feeder *f)
+{
+    bool all = true;
+
+    (void)pthread_mutex_lock(&f->lock);
+    for (uint32_t s = 0; s < f->c->slices; s++) {
+        all = all && f->cursor[s] >= f->wanted[s];
+    }
+    (void)pthread_mutex_unlock(&f->lock);
+    if (all) {
+        f->caught_up_ms = fly_clock_boot_ms() - f->back_ms;
+        f->caught_up_ms = f->caught_up_ms > 0 ? f->caught_up_ms : 1;
+        f->back_ms = 0;
+    }
+}
+
+/* A tick's pause; one that takes seconds was a SIGSTOP. */
+static void wait_tick(struct feeder *f)
+{
+    for (unsigned i = 0; i < TICK_MS / STEP_MS; i++) {
+        int64_t before_ms = fly_clock_boot_ms();
+        pause_ms(STEP_MS);
+        if (fly_clock_boot_ms() - before_ms > STALL_MS) {
+            f->back_ms = fly_clock_boot_ms();
+            for (uint32_t s = 0; s < f->c->slices; s++) {
+                f->wanted[s] = atomic_load(&f->c->shared->seq[s]);
+            }
+        }
+        if (f->back_ms != 0) {
+            caught_up(f);
+        }
+    }
+}
+
 static void tick(struct feeder *f)
 {
     (void)pthread_mutex_lock(&f->lock);
@@ -290,16 +329,17 @@ static void say_figures(struct feeder *f, double seconds, double cpu_s)
     uint64_t hash = picture_hash(state->picture);
     uint32_t machines = picture_machines(state->picture);
     (void)pthread_mutex_unlock(&state->lock);
-    (void)printf("{\"figure\":\"dash_feed\",\"machines\":%u,\"seconds\":%.1f,\"published\":%llu,"
-                 "\"applied\":%llu,\"applied_per_s\":%.0f,\"messages\":%llu,\"gaps_repaired\":%llu,"
-                 "\"refused\":%llu,\"cpu_s\":%.2f,\"rss_max_kib\":%ld,\"settled\":%s,"
-                 "\"hash_equal\":%s,\"frames\":%llu,\"resyncs\":%llu,\"pace_ms\":%u}\n",
-                 machines, seconds, (unsigned long long)atomic_load(&f->c->shared->published),
-                 (unsigned long long)f->events, (double)f->events / seconds,
-                 (unsigned long long)f->messages, (unsigned long long)f->gaps,
-                 (unsigned long long)f->refused, cpu_s, usage.ru_maxrss, settled ? "true" : "false",
-                 hash == cluster_hash(f->c) ? "true" : "false", (unsigned long long)counters.frames,
-                 (unsigned long long)counters.resyncs, counters.pace_ms);
+    (void)printf(
+        "{\"figure\":\"dash_feed\",\"machines\":%u,\"seconds\":%.1f,\"published\":%llu,"
+        "\"applied\":%llu,\"applied_per_s\":%.0f,\"messages\":%llu,\"gaps_repaired\":%llu,"
+        "\"refused\":%llu,\"caught_up_ms\":%lld,\"cpu_s\":%.2f,\"rss_max_kib\":%ld,\"settled\":%s,"
+        "\"hash_equal\":%s,\"frames\":%llu,\"resyncs\":%llu,\"pace_ms\":%u}\n",
+        machines, seconds, (unsigned long long)atomic_load(&f->c->shared->published),
+        (unsigned long long)f->events, (double)f->events / seconds, (unsigned long long)f->messages,
+        (unsigned long long)f->gaps, (unsigned long long)f->refused, (long long)f->caught_up_ms,
+        cpu_s, usage.ru_maxrss, settled ? "true" : "false",
+        hash == cluster_hash(f->c) ? "true" : "false", (unsigned long long)counters.frames,
+        (unsigned long long)counters.resyncs, counters.pace_ms);
     (void)fflush(stdout);
 }
 
@@ -311,7 +351,7 @@ static void run(struct feeder *f, const struct options *o)
 
     for (unsigned ticks = 0; !ending && (o->seconds == 0 || age_ms < o->seconds * INT64_C(1000));
          ticks++) {
-        pause_ms(TICK_MS);
+        wait_tick(f);
         tick(f);
         if (ticks % 20 == 0) {
             tell_members(f, 200 + ticks % 7);

@@ -80,6 +80,7 @@ class Store implements Fleet, LinkSink {
   node = { name: '', region: '', cluster: '', version: '' }
   latencyMs = 0
   frames = 0
+  words = 0
   readonly dirty = new DirtyList()
 
   private readonly link: Link
@@ -216,6 +217,7 @@ class Store implements Fleet, LinkSink {
     }
     this.applyTail(frame.tail)
     this.frames++
+    this.words += frame.words.length
     if (frame.oldestMs > 0 && (this.oldestMs === 0 || frame.oldestMs < this.oldestMs)) {
       this.oldestMs = frame.oldestMs
       this.wantFrame()

@@ -132,6 +132,8 @@ export interface Fleet {
    * frame began; for benches. */
   readonly latencyMs: number
   readonly frames: number
+  /** Cells that frames changed, ever. */
+  readonly words: number
   readonly gaps: number
   readonly resyncs: number
   /** Messages of the dash that could not be read, or did not fit the picture. */
