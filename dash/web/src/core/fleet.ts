@@ -79,6 +79,7 @@ class Store implements Fleet, LinkSink {
   who: Who | null = null
   node = { name: '', region: '', cluster: '', version: '' }
   latencyMs = 0
+  drawnMs = 0
   frames = 0
   words = 0
   readonly dirty = new DirtyList()
@@ -336,6 +337,7 @@ class Store implements Fleet, LinkSink {
       this.sayLook()
     }
     if (this.oldestMs !== 0) {
+      this.drawnMs = this.deps.wallMs() - this.oldestMs
       // Painted now; the next animation frame begins when that is on its way to the screen.
       this.paintedOldestMs = this.oldestMs
       this.oldestMs = 0

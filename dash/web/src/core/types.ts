@@ -131,6 +131,8 @@ export interface Fleet {
   /** How long ago (ms) the oldest change of the frame painted last had happened when the next animation
    * frame began; for benches. */
   readonly latencyMs: number
+  /** The same, when the views had just drawn it: without the frame that brings it to the screen. */
+  readonly drawnMs: number
   readonly frames: number
   /** Cells that frames changed, ever. */
   readonly words: number
