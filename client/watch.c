@@ -352,6 +352,7 @@ int command_watch(int argc, char **argv)
     }
     if (w.painted) {
         screen_begin(&w.screen, w.begun_ms);
+        w.screen.waits = waits ? w.waits.text : NULL;
         screen_paint(&w.screen, "", w.begun_ms, true);
     }
     int code = watch_run(&w);

@@ -39,7 +39,8 @@ struct screen {
     int64_t painted_ms;
     int64_t told_ms; /* when the last cursor came */
     bool dirty;
-    char why[160]; /* not connected: why; "": live */
+    char why[160];     /* not connected: why; "": live */
+    const char *waits; /* what --for waits for; NULL: nothing */
     bool connected;
 };
 

@@ -89,6 +89,7 @@ static void header(struct screen *s, const char *node, int64_t now_ms, char *out
 {
     char age[COMMAND_AGE_TEXT] = "none yet";
     char line[SCREEN_LINE_SIZE];
+    size_t used = 0;
 
     if (s->told_ms != 0) {
         command_age_text((uint64_t)(now_ms - s->told_ms), age);
@@ -102,6 +103,10 @@ static void header(struct screen *s, const char *node, int64_t now_ms, char *out
         (void)snprintf(line, sizeof line, "edge %.24s  live  %llu events/s  %llu events  cursor %s",
                        node[0] != '\0' ? node : "-", (unsigned long long)rate_per_s(s, now_ms),
                        (unsigned long long)s->events, age);
+    }
+    used = strlen(line);
+    if (s->waits != NULL) {
+        (void)snprintf(line + used, sizeof line - used, "  for %s", s->waits);
     }
     text_clean(line, out, max);
 }

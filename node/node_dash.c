@@ -20,7 +20,7 @@ enum {
     PEM_MAX = 64 * 1024,
 };
 
-_Static_assert((int)INVENTORY_MACHINES_MAX <= (int)PICTURE_MACHINES_MAX,
+_Static_assert((int)PICTURED_MACHINES_MAX <= (int)PICTURE_MACHINES_MAX,
                "a dash shows all machines");
 _Static_assert((int)DIRECTORY_MEMBERS_MAX <= (int)DASH_MEMBERS_MAX, "and all members");
 
@@ -118,7 +118,7 @@ static enum fly_status listen_with(struct node *n, struct node_dash *d, const st
         .ui_dir = text_or(n->config->ui_dir, NULL),
         .edges = d->edges,
         .ca_pem = away ? tls->ca : NULL,
-        .machines_max = INVENTORY_MACHINES_MAX,
+        .machines_max = PICTURED_MACHINES_MAX,
         .launches_per_minute = http->launches_per_minute,
         .vms_max = http->vms_max,
         .autospawn = text_or(http->autospawn, NULL),

@@ -48,7 +48,7 @@ enum fly_status node_load_inventory(struct node *n, struct fly_error *error)
 void node_make_catalog(struct node *n)
 {
     const struct catalog_config config = {.regions_max = INVENTORY_REGIONS_MAX,
-                                          .machines_max = INVENTORY_MACHINES_MAX,
+                                          .machines_max = PICTURED_MACHINES_MAX,
                                           .hash_seed = randombytes_random()};
 
     n->catalog_bytes = catalog_size(&config);

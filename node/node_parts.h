@@ -45,7 +45,8 @@ enum {
     TENANT_CALLS_MAX = START_LANE_MAX / 2, /* nobody alone fills the lane that sheds */
     BUILTIN_QUEUE_MAX = 256,
     METHODS_MAX = 64,
-    TAKE_MAX = 256, /* letters of one lane in one turn */
+    PICTURED_MACHINES_MAX = 1 << 18, /* of all slices, in the catalog and the dash's picture */
+    TAKE_MAX = 256,                  /* letters of one lane in one turn */
     DRAIN_MS = 2000,
     TRIM_MS = 5000,
     TRIM_CONNECTIONS = 256, /* that came since the last time */

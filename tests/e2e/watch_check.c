@@ -444,6 +444,20 @@ static uint64_t vm_of(const char *text)
     return id;
 }
 
+static bool parse_event(const char *line, uint32_t *tag, uint64_t *incarnation, uint64_t *seq,
+                        struct true_event *told, char vm[static 16])
+{
+    if (sscanf(line, "E %" SCNx32 " %" SCNx64 " %" SCNu64 " %" SCNu32 " %15s %15s", tag,
+               incarnation, seq, &told->type, vm, told->region) != 6) {
+        return false;
+    }
+    told->vm = vm_of(vm);
+    if (strcmp(told->region, "-") == 0) {
+        told->region[0] = '\0';
+    }
+    return true;
+}
+
 static bool take_line(struct reader *r, const char *line)
 {
     struct true_event told = {.known = true};
@@ -456,12 +470,7 @@ static bool take_line(struct reader *r, const char *line)
     char vm[16];
     int at = 0;
 
-    if (sscanf(line, "E %" SCNx32 " %" SCNx64 " %" SCNu64 " %" SCNu32 " %15s %15s", &tag,
-               &incarnation, &seq, &told.type, vm, told.region) == 6) {
-        told.vm = vm_of(vm);
-        if (strcmp(told.region, "-") == 0) {
-            told.region[0] = '\0';
-        }
+    if (parse_event(line, &tag, &incarnation, &seq, &told, vm)) {
         take_event(r, tag, incarnation, seq, &told);
     } else if (sscanf(line, "C %" SCNx32 " %" SCNx64 " %" SCNu64, &tag, &incarnation, &seq) == 3) {
         take_start(r, tag, seq);
@@ -575,18 +584,33 @@ static bool is_folder(const char *path)
     return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
 }
 
-/* Of a watcher with the policy LATEST; NAME or NAME:REGION. */
-static bool is_latest(const char *name)
+/* What logs no longer hold is known from whoever tells it first, before anybody is held against
+ * it: a reset of one may pass over what only another was told. */
+static void learn(struct check *c, const char *name)
 {
     char path[JOURNAL_DIR_MAX];
+    char line[1024];
     (void)snprintf(path, sizeof path, "%.*s", (int)strcspn(name, ":"), name);
     FILE *file = fopen(path, "r");
-    bool latest = file != NULL && fgetc(file) == 'L';
 
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        struct true_event told = {.known = true};
+        uint32_t tag = 0;
+        uint64_t incarnation = 0;
+        uint64_t seq = 0;
+        char vm[16];
+        if (line[0] != 'E' || !parse_event(line, &tag, &incarnation, &seq, &told, vm)) {
+            continue;
+        }
+        struct true_slice *s = slice_find(c, tag);
+        if (s != NULL && incarnation == s->incarnation && seq <= s->snapshot &&
+            !event_at(s, seq)->known) {
+            *event_at(s, seq) = told;
+        }
+    }
     if (file != NULL) {
         (void)fclose(file);
     }
-    return latest;
 }
 
 int main(int argc, char **argv)
@@ -606,11 +630,13 @@ int main(int argc, char **argv)
     for (int i = first; i < argc; i++) {
         ok = (!is_folder(argv[i]) || read_state(&c, argv[i])) && ok;
     }
-    for (int pass = 0; pass < 2; pass++) { /* what a log no longer holds, the others tell first */
-        for (int i = first; i < argc; i++) {
-            bool now = !is_folder(argv[i]) && is_latest(argv[i]) == (pass == 1);
-            ok = (!now || read_record(&c, argv[i])) && ok;
+    for (int i = first; i < argc; i++) {
+        if (!is_folder(argv[i])) {
+            learn(&c, argv[i]);
         }
+    }
+    for (int i = first; i < argc; i++) {
+        ok = (is_folder(argv[i]) || read_record(&c, argv[i])) && ok;
     }
     check_snapshots(&c);
     for (uint32_t i = 0; i < c.slice_count; i++) {
