@@ -60,6 +60,10 @@ class Live {
     this.#copy('state')
   }
 
+  pause(): void {
+    fleet.stop()
+  }
+
   /** After signing in: with the new cookie. */
   restart(): void {
     fleet.stop()
