@@ -94,8 +94,14 @@ class Store implements Fleet, LinkSink {
   private oldestMs = 0
   private paintedOldestMs = 0
 
+  private renewal: (() => Promise<boolean>) | null = null
+
   constructor(private readonly deps: FleetDeps) {
-    this.link = new Link(deps, this)
+    this.link = new Link({ ...deps, renew: () => this.renewal?.() ?? null }, this)
+  }
+
+  renewBy(renew: (() => Promise<boolean>) | null): void {
+    this.renewal = renew
   }
 
   get gaps(): number {

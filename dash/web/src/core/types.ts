@@ -144,6 +144,9 @@ export interface Fleet {
   look(viewer: string, indices: readonly number[]): void
   /** FNV-1a 32 over the cells of all machines by index; for tests. */
   hash(): number
+  /** How to sign in anew when a dash that began a new life knows no session: true when it took it, false
+   * when it refused, rejects when it did not answer. Null: nobody can without a person. */
+  renewBy(renew: (() => Promise<boolean>) | null): void
   start(): void
   stop(): void
 }
