@@ -24,6 +24,8 @@ export async function enter(token: string): Promise<void> {
 
 export async function leave(): Promise<void> {
   fleet.renewBy(null)
+  // the socket first: else the server closes it too, and a browser complains of two closings
+  live.pause()
   try {
     await signOut()
   } finally {
