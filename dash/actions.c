@@ -272,7 +272,12 @@ static void run_action(struct actions *a, struct action *action)
     struct slot *slot = NULL;
     struct session *session = NULL;
 
-    if (action->token != NULL) {
+    if (action->until_ms != 0 && fly_clock_boot_ms() >= action->until_ms) {
+        /* not one more connection that nobody waits for */
+        failure = (struct failure){.status = FLY_DEADLINE_EXCEEDED, .retryable = true};
+        (void)fly_copy_string(failure.message, sizeof failure.message,
+                              "this dash has too much to do: the time was over before it began");
+    } else if (action->token != NULL) {
         slot = slot_take(a, action->token);
         session = &slot->kept.session;
         if (session->addr[0] == '\0') {

@@ -34,6 +34,7 @@ struct action {
     /* On the dash's thread. `stopped`: the dash ends; run may not have been called. */
     void (*done)(struct action *action, bool stopped);
     const char *token; /* the owner's, until done. NULL: needs no session, run gets none */
+    int64_t until_ms;  /* boot clock: later it gets no session any more. 0: for ever */
     struct fly_list link;
 };
 

@@ -162,9 +162,10 @@ void api_get_machines(struct api *api, struct http_call *call, const char *rest)
         api_append(&array, machine_of(&scan.rows[i]));
     }
     free(scan.rows);
+    (void)snprintf(after, sizeof after, "%u", scan.at - 1);
     api_reply(call, 200, NULL,
               json_pack("{s:o,s:o}", "machines", array, "next",
-                        scan.more ? json_integer((json_int_t)scan.at - 1) : json_null()));
+                        scan.more ? json_string(after) : json_null()));
 }
 
 static json_t *roles_of(const char *roles)

@@ -111,9 +111,11 @@ static bool read_all(int fd, uint8_t *out, size_t size)
     return true;
 }
 
-static bool folder_find(int folder, const char *path, struct asset *out)
+static bool folder_find(int folder, const char *path, bool gzipped, struct asset *out)
 {
-    int fd = open_below(folder, path + 1);
+    char name[512];
+    int size = snprintf(name, sizeof name, "%s%s", path + 1, gzipped ? ".gz" : "");
+    int fd = size < (int)sizeof name ? open_below(folder, name) : -1;
     if (fd < 0) {
         return false;
     }
@@ -126,8 +128,11 @@ static bool folder_find(int folder, const char *path, struct asset *out)
         free(bytes);
         return false;
     }
-    *out = (struct asset){
-        .mime = mime_of(path), .etag = "", .owned = bytes, .owned_size = (size_t)at.st_size};
+    *out = (struct asset){.mime = mime_of(path),
+                          .etag = "",
+                          .gzipped = gzipped,
+                          .bytes = {bytes, (size_t)at.st_size},
+                          .owned = bytes};
     return true;
 }
 
@@ -138,7 +143,11 @@ bool assets_find(const struct assets *assets, const char *path, struct asset *ou
     if (file[0] != '/') {
         return false;
     }
-    return assets->folder < 0 ? table_find(file, out) : folder_find(assets->folder, file, out);
+    if (assets->folder < 0) {
+        return table_find(file, out);
+    }
+    return folder_find(assets->folder, file, false, out) ||
+           folder_find(assets->folder, file, true, out);
 }
 
 uint8_t *assets_inflate(struct fly_bytes gzipped, size_t *size)

@@ -1,5 +1,5 @@
 /*
- * assets - the pages: gzipped files that stand in the program, or a folder while they are made.
+ * assets - the pages: gzipped files that stand in the program, or a folder (files, or files.gz).
  *
  * In the program: dash/web/dist at build time, put there by dash/assets.cmake. `path` is found in a
  * table or not at all, so no path leaves the pages; in a folder the kernel sees to that (openat2,
@@ -24,12 +24,11 @@ struct assets;
 /* One file, found. */
 struct asset {
     const char *mime;
-    const char *etag;       /* with its quotes; "": none */
-    bool immutable;         /* its name changes with its content */
-    bool gzipped;           /* what `bytes` is */
-    struct fly_bytes bytes; /* in the program; else data NULL and: */
-    uint8_t *owned;         /* the caller frees it */
-    size_t owned_size;
+    const char *etag; /* with its quotes; "": none */
+    bool immutable;   /* its name changes with its content */
+    bool gzipped;     /* what `bytes` is */
+    struct fly_bytes bytes;
+    uint8_t *owned; /* where the bytes are, for the caller to free; NULL: in the program */
 };
 
 /* INVALID_ARGUMENT: `ui_dir` is no folder. NULL: those in the program. */

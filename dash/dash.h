@@ -63,7 +63,9 @@ struct dash_config {
 enum fly_status dash_create(struct dash **out, const struct dash_config *config,
                             struct fly_error *error);
 uint16_t dash_port(const struct dash *d);
-/* Says good-bye to browsers, stops the thread, frees. NULL is fine. Waits, at most 2 s. */
+/* Says good-bye to browsers, stops the thread, frees. NULL is fine. Waits, at most 2 s. To be
+ * called when files that matter are closed: libwebsockets 4.1 ends by closing a descriptor of its
+ * own twice, microseconds apart, and a second thread may have got its number in between. */
 void dash_destroy(struct dash *d);
 
 /* --- feeding; same words as the catalog's --- */

@@ -120,14 +120,16 @@ void live_second(struct live *live, int64_t wall_ms)
     if (news) {
         live_wake(live);
     }
-    for (struct fly_list *at = live->browsers.next; at != &live->browsers; at = at->next) {
+    struct fly_list *at = live->browsers.next;
+    while (at != &live->browsers) {
         struct live_browser *browser = FLY_CONTAINER(at, struct live_browser, link);
+        at = at->next;
         browser->said = 0;
-        if (browser->close_code != 0 && ++browser->closing_s > CLOSING_S) {
-            lws_set_timeout(browser->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
-        }
         if (browser->who.expires_ms <= wall_ms) {
             live_end(browser, LIVE_CLOSE_EXPIRED, "the token has expired");
+        }
+        if (browser->close_code != 0 && ++browser->closing_s > CLOSING_S) {
+            lws_set_timeout(browser->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
         }
     }
 }
@@ -137,10 +139,12 @@ void live_bound_held(struct live *live)
     if (live->held_bytes <= LIVE_HELD_BYTES_MAX) {
         return;
     }
-    for (struct fly_list *at = live->browsers.next; at != &live->browsers; at = at->next) {
+    struct fly_list *at = live->browsers.next;
+    while (at != &live->browsers) {
         struct live_browser *browser = FLY_CONTAINER(at, struct live_browser, link);
+        at = at->next;
         if (browser->sending != NULL && !browser->sending->in_ring) {
-            lws_set_timeout(browser->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+            lws_set_timeout(browser->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
         }
     }
 }

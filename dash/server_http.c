@@ -23,39 +23,44 @@ static struct server *server_of(struct lws *wsi)
     return lws_context_user(lws_get_context(wsi));
 }
 
-static void serve_page(struct http_call *call)
+static void send_page(struct http_call *call, const struct asset *asset, bool plain)
 {
-    if (call->method != HTTP_GET) {
-        http_reply(call, 405, "text/plain", "Allow: GET, HEAD\r\n", (struct fly_bytes){0});
-        return;
-    }
-    struct asset asset;
-    if (!assets_find(call->server->assets, call->path, &asset)) {
-        http_error(call, 404, "NOT_FOUND", "there is no such page", "", false);
-        return;
-    }
     char headers[256];
-    bool plain = asset.gzipped && !http_call_takes_gzip(call);
+    bool tagged = asset->etag[0] != '\0';
     snprintf(headers, sizeof headers, "Cache-Control: %s\r\n%s%s%sVary: Accept-Encoding\r\n%s",
-             asset.immutable ? "public, max-age=31536000, immutable" : "no-cache",
-             asset.etag[0] != '\0' ? "ETag: " : "", asset.etag, asset.etag[0] != '\0' ? "\r\n" : "",
-             asset.gzipped && !plain ? "Content-Encoding: gzip\r\n" : "");
+             asset->immutable ? "public, max-age=31536000, immutable" : "no-cache",
+             tagged ? "ETag: " : "", asset->etag, tagged ? "\r\n" : "",
+             asset->gzipped && !plain ? "Content-Encoding: gzip\r\n" : "");
     const char *seen = http_call_field(call, SERVER_FIELD_IF_NONE_MATCH);
-    if (asset.etag[0] != '\0' && strstr(seen, asset.etag) != NULL) {
+    if (tagged && strstr(seen, asset->etag) != NULL) {
         http_reply(call, 304, NULL, headers, (struct fly_bytes){0});
     } else if (plain) {
         size_t size = 0;
-        uint8_t *bytes = assets_inflate(asset.bytes, &size);
-        FLY_CHECK(bytes != NULL || asset.owned != NULL || size == 0);
-        http_reply(call, 200, asset.mime, headers, (struct fly_bytes){bytes, size});
+        uint8_t *bytes = assets_inflate(asset->bytes, &size);
+        if (bytes == NULL) {
+            http_error(call, 500, "DATA_LOSS", "this page's file is broken", "", false);
+        } else {
+            http_reply(call, 200, asset->mime, headers, (struct fly_bytes){bytes, size});
+        }
         free(bytes);
-    } else if (asset.owned != NULL) {
-        http_reply(call, 200, asset.mime, headers,
-                   (struct fly_bytes){asset.owned, asset.owned_size});
+    } else if (asset->owned != NULL) {
+        http_reply(call, 200, asset->mime, headers, asset->bytes);
     } else {
-        server_reply_static(call, 200, asset.mime, headers, asset.bytes);
+        server_reply_static(call, 200, asset->mime, headers, asset->bytes);
     }
-    free(asset.owned);
+}
+
+static void serve_page(struct http_call *call)
+{
+    struct asset asset;
+    if (call->method != HTTP_GET) {
+        http_reply(call, 405, "text/plain", "Allow: GET, HEAD\r\n", (struct fly_bytes){0});
+    } else if (!assets_find(call->server->assets, call->path, &asset)) {
+        http_error(call, 404, "NOT_FOUND", "there is no such page", "", false);
+    } else {
+        send_page(call, &asset, asset.gzipped && !http_call_takes_gzip(call));
+        free(asset.owned);
+    }
 }
 
 static bool is_api(const char *path)
@@ -237,11 +242,15 @@ static void on_gone(struct server_peer *peer)
 
 void server_http_tick(struct server *server, int64_t now_ms)
 {
-    for (struct fly_list *at = server->calls.next; at != &server->calls; at = at->next) {
+    struct fly_list *at = server->calls.next;
+    while (at != &server->calls) {
         struct http_call *call = FLY_CONTAINER(at, struct http_call, link);
+        at = at->next;
         if (call->deadline_ms != 0 && call->deadline_ms <= now_ms) {
-            call->deadline_ms = 0;
-            lws_set_timeout(call->wsi, PENDING_TIMEOUT_HTTP_CONTENT, LWS_TO_KILL_ASYNC);
+            /* At once: a timeout in time to come is put off by every byte that arrives. What ends
+             * with one call may end another: from the beginning again. */
+            lws_set_timeout(call->wsi, PENDING_TIMEOUT_HTTP_CONTENT, LWS_TO_KILL_SYNC);
+            at = server->calls.next;
         }
     }
 }

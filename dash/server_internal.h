@@ -18,7 +18,7 @@ enum {
     SERVER_CHUNK_BYTES = 16 * 1024, /* of one write */
     SERVER_HEAD_BYTES_MAX = 4096,   /* of an answer */
     SERVER_HEADER_DATA_MAX = 12 * 1024,
-    SERVER_HEADER_POOL = 512, /* requests whose head is being read or that wait for an answer */
+    SERVER_HEADER_POOL = 2048, /* requests whose head is read, or that wait for an answer */
     SERVER_REQUEST_MS = 10000,
     SERVER_KEEPALIVE_S = 60,
     SERVER_PARAMS_MAX = 16,
@@ -159,7 +159,7 @@ int64_t server_now_ms(const struct server *server); /* the loop's clock, monoton
 struct server_bytes *server_bytes_new(size_t size); /* one reference; FLY_CHECKs memory */
 struct server_bytes *server_bytes_keep(struct server_bytes *bytes);
 void server_bytes_drop(struct server_bytes *bytes); /* NULL is fine */
-void server_gone(struct server *server); /* a browser or a request has */
+void server_gone(struct server *server);            /* a browser or a request has */
 
 /* --- server_http.c --- */
 int server_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,

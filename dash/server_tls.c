@@ -10,7 +10,7 @@ bool server_tls_add_chain(void *ssl_context, const char *pem)
     BIO *bio = BIO_new_mem_buf(pem, -1);
     X509 *next = NULL;
     bool first = true;
-    bool ok = bio != NULL;
+    bool ok = bio != NULL && SSL_CTX_set_min_proto_version(ssl_context, TLS1_2_VERSION) == 1;
 
     ERR_clear_error();
     while (ok && (next = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {

@@ -7,7 +7,8 @@
 
 #include <stdbool.h>
 
-/* Adds all but the first to the SSL_CTX. False: one is damaged, or there is no memory. */
+/* Adds all but the first to the SSL_CTX, which speaks nothing older than TLS 1.2 from then on.
+ * False: one is damaged, or there is no memory. */
 bool server_tls_add_chain(void *ssl_context, const char *pem);
 
 #endif

@@ -74,11 +74,6 @@ static void on_run(struct action *action, struct session *session, struct failur
         task->failure = *failure;
         *failure = (struct failure){0};
         task->status = task->failure.status != FLY_OK ? task->failure.status : FLY_UNAVAILABLE;
-    } else if (fly_clock_boot_ms() >= task->until_ms) {
-        task->status = FLY_DEADLINE_EXCEEDED;
-        task->failure = (struct failure){.status = FLY_DEADLINE_EXCEEDED, .retryable = true};
-        (void)fly_copy_string(task->failure.message, sizeof task->failure.message,
-                              "this dash has too much to do: its time was over before it began");
     } else if (task->kind == TASK_LAUNCH) {
         run_launch(task, session);
     } else {
@@ -112,7 +107,8 @@ struct task *task_create(struct api *api, enum task_kind kind, const char *token
     task->ended = ended;
     task->until_ms = fly_clock_boot_ms() + API_TIMEOUT_MS;
     (void)fly_copy_string(task->token, sizeof task->token, token);
-    task->action = (struct action){.run = on_run, .done = on_done, .token = task->token};
+    task->action = (struct action){
+        .run = on_run, .done = on_done, .token = task->token, .until_ms = task->until_ms};
     fly_list_init(&task->action.link);
     return task;
 }

@@ -191,8 +191,8 @@ static void all_machines(struct fixture *f, const char *query, char out[static 2
             (void)snprintf(out + strlen(out), 256 - strlen(out), "%s ",
                            text(json_array_get(machines, 0), "name"));
         }
-        bool more = json_is_integer(next);
-        after = json_integer_value(next);
+        bool more = json_is_string(next);
+        after = more ? strtoll(json_string_value(next), NULL, 10) : 0;
         answer_fini(&answer);
         if (!more) {
             return;

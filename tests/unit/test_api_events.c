@@ -239,6 +239,34 @@ static void test_resume(void **state)
     reader_close(&r);
 }
 
+/* Its edge dies for good: on at another, behind the same cursor. */
+static void test_another_edge(void **state)
+{
+    struct fixture *f = *state;
+    static struct api_edge other;
+    char edges[256];
+
+    edge_open(&other);
+    (void)snprintf(edges, sizeof edges, "%s,%s", f->edge.url, other.url);
+    dash_set_edges(f->dash, edges);
+    struct reader r = reader_open(f, "?since=" CURSOR(3), "");
+    struct rpc_call *call = watch_wait(&f->edge, 0);
+    assert_int_equal(tell(call, 4, 5, CURSOR(5)), FLY_OK);
+    reader_begin(&r);
+    expect_change(&r, 4);
+    expect_change(&r, 5);
+    edge_shut(&f->edge);
+    call = watch_wait(&other, 0);
+    assert_string_equal(other.since, CURSOR(5));
+    assert_int_equal(tell(call, 6, 6, CURSOR(6)), FLY_OK);
+    expect_change(&r, 6);
+    reader_close(&r);
+    dash_destroy(f->dash);
+    f->dash = NULL;
+    edge_close(&other);
+    edge_listen(&f->edge, "tcp://127.0.0.1:0"); /* for the teardown */
+}
+
 static void test_lost_before_the_first_cursor(void **state)
 {
     struct fixture *f = *state;
@@ -379,13 +407,10 @@ static void test_stop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_FIXTURE(test_stream),
-        WITH_FIXTURE(test_resume),
-        WITH_FIXTURE(test_lost_before_the_first_cursor),
-        WITH_FIXTURE(test_refused),
-        WITH_FIXTURE(test_slow),
-        WITH_FIXTURE(test_many),
-        WITH_FIXTURE(test_stop),
+        WITH_FIXTURE(test_stream),       WITH_FIXTURE(test_resume),
+        WITH_FIXTURE(test_another_edge), WITH_FIXTURE(test_lost_before_the_first_cursor),
+        WITH_FIXTURE(test_refused),      WITH_FIXTURE(test_slow),
+        WITH_FIXTURE(test_many),         WITH_FIXTURE(test_stop),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -291,6 +291,11 @@ static void test_moves_overflow(void **state)
     mirror_apply(&w);
     expect_mirror(&w);
 
+    for (unsigned i = 0; i <= DASH_FRAME_MOVES_MAX; i++) {
+        put(&w, EVENT_MACHINE_ADDED, i, (i + 1) % 3, 64);
+    }
+    flush(&w, no_tail);
+    assert_int_equal(head_of(w.out).flags, DASH_FRAME_RESYNC);
     for (unsigned i = 0; i < 100000; i++) {
         put(&w, EVENT_MACHINE_ADDED, i, i % 3, 10);
     }

@@ -383,6 +383,56 @@ static void test_fleet(void **state)
     browser_hang_up(&b);
 }
 
+/* --- the pages in the program --- */
+
+static void test_pages(void **state)
+{
+    struct browser b = browser_dial(dash, 0);
+    struct answer plain;
+    struct answer gzip;
+    struct answer a;
+    char etag[128];
+    char text[256];
+    (void)state;
+    assert_int_equal(browser_ask(&b, "GET", "/", "", NULL, &plain), 200);
+    assert_int_equal(browser_ask(&b, "GET", "/", "Accept-Encoding: gzip\r\n", NULL, &gzip), 200);
+    assert_null(strcasestr(plain.head, "content-encoding"));
+    assert_non_null(strcasestr(gzip.head, "Content-Encoding: gzip"));
+    assert_non_null(strcasestr(gzip.head, "Vary: Accept-Encoding"));
+    assert_non_null(strcasestr(gzip.head, "Cache-Control: no-cache"));
+    size_t size = 0;
+    uint8_t *bytes = inflated(&gzip, &size);
+    assert_int_equal(size, plain.body_size);
+    assert_memory_equal(bytes, plain.body, size);
+    free(bytes);
+    answer_header(&gzip, "ETag", etag, sizeof etag);
+    assert_true(strlen(etag) > 2);
+    snprintf(text, sizeof text, "If-None-Match: %s\r\n", etag);
+    assert_int_equal(browser_ask(&b, "GET", "/", text, NULL, &a), 304);
+    free(a.body);
+    assert_int_equal(browser_ask(&b, "GET", "/", "If-None-Match: \"other\"\r\n", NULL, &a), 200);
+    free(a.body);
+    assert_int_equal(browser_ask(&b, "GET", "/machines/SIN", "", NULL, &a), 200); /* a view */
+    assert_int_equal(a.body_size, plain.body_size);
+    free(a.body);
+    /* its script, whose name changes with what is in it */
+    const char *script = strstr((char *)plain.body, "/assets/");
+    assert_non_null(script);
+    snprintf(text, sizeof text, "%.*s", (int)strcspn(script, "\"'"), script);
+    assert_int_equal(browser_ask(&b, "GET", text, "Accept-Encoding: gzip\r\n", NULL, &a), 200);
+    assert_non_null(strcasestr(a.head, "Cache-Control: public, max-age=31536000, immutable"));
+    free(a.body);
+    assert_int_equal(browser_ask(&b, "GET", "/assets/none.js", "", NULL, &a), 404);
+    free(a.body);
+    assert_int_equal(browser_ask(&b, "HEAD", "/", "", NULL, &a), 200);
+    answer_header(&a, "Content-Length", text, sizeof text);
+    assert_int_equal(strtoul(text, NULL, 10), plain.body_size);
+    free(a.body);
+    free(plain.body);
+    free(gzip.body);
+    browser_hang_up(&b);
+}
+
 /* --- pages from a folder --- */
 
 static void write_file(const char *folder, const char *name, const char *text)
@@ -407,6 +457,8 @@ static void test_pages_from_a_folder(void **state)
         {"/fleet/SIN", 200, "<p>page"},
         {"/a.js", 200, "let a"},
         {"/b.js", 404, NULL},
+        {"/c.js", 200, "let c"},
+        {"/broken.js", 500, NULL},
         {"/outside.txt", 404, NULL},
         {"/../secret.txt", 404, NULL},
         {"/%2e%2e/secret.txt", 404, NULL},
@@ -424,7 +476,12 @@ static void test_pages_from_a_folder(void **state)
     write_file(folder, "secret.txt", "secret");
     write_file(below, "index.html", "<p>page");
     write_file(below, "a.js", "let a");
+    write_file(below, "broken.js.gz", "no gzip");
     char path[512];
+    snprintf(path, sizeof path, "%s/c.js.gz", below);
+    gzFile packed = gzopen(path, "w");
+    assert_int_equal(gzputs(packed, "let c"), 5);
+    gzclose(packed);
     snprintf(path, sizeof path, "%s/sub.d", below);
     assert_int_equal(mkdir(path, 0700), 0);
     snprintf(path, sizeof path, "%s/outside.txt", below);
@@ -451,7 +508,8 @@ static void test_pages_from_a_folder(void **state)
     free(a.body);
     assert_int_equal(dash_ask(other, "POST", "/a.js", "", "x", NULL), 405);
     dash_destroy(other);
-    static const char *const files[] = {"ui/outside.txt", "ui/a.js", "ui/index.html", "secret.txt"};
+    static const char *const files[] = {"ui/c.js.gz", "ui/broken.js.gz", "ui/outside.txt",
+                                        "ui/a.js",    "ui/index.html",   "secret.txt"};
     for (size_t i = 0; i < FLY_ARRAY_COUNT(files); i++) {
         snprintf(path, sizeof path, "%s/%s", folder, files[i]);
         unlink(path);
@@ -515,6 +573,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_body_in_parts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hang_ups, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fleet, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pages_from_a_folder, setup, teardown),
         cmocka_unit_test_setup_teardown(test_create_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_create_and_destroy, setup, teardown),

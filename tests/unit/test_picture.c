@@ -199,7 +199,7 @@ static void step_snapshot(struct duel *d)
     unsigned tries = fly_rng_chance(&d->rng, 300) ? 2 : 1;
 
     if (fly_rng_chance(&d->rng, 30)) {
-        tries = 300; /* the picture's count of them wraps */
+        tries = 250 + below(d, 10); /* the picture's count of them wraps */
     }
     d->known[s] = true;
     while (tries-- > 0) {
@@ -208,13 +208,17 @@ static void step_snapshot(struct duel *d)
             d->models[s][n].put = false;
         }
         for (unsigned n = 0; n < NAMES; n++) {
-            unsigned how = tries > 4 ? 9 : below(d, 10);
+            unsigned how = tries > 1 ? 9 : below(d, 10);
             struct model next = how < 6 ? d->models[s][n] : random_model(d);
             next.cordoned = how == 7 || (how < 6 && next.cordoned);
             if (next.there && how < 8) {
                 snapshot_put(d, s, n, &next);
             }
         }
+    }
+    if (fly_rng_chance(&d->rng, 100)) { /* its end never comes: any log may go on from here */
+        d->incarnation[s] = 0;
+        return;
     }
     d->incarnation[s] = 1 + fly_rng_below(&d->rng, 1000);
     picture_snapshot_end(d->p, tag_of(s), d->incarnation[s]);

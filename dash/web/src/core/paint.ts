@@ -355,16 +355,17 @@ export class FleetPainter {
   }
 
   private labelsChanged(): void {
-    const key = this.labelKey()
-    if (key === this.labels) {
-      return
-    }
+    // Sums of regions change with every frame; words are looked at a few times a second.
     const wait = this.labelsMs + LABELS_MS - this.deps.now()
     if (wait > 0) {
       this.cancelLabels ??= this.deps.after(wait, () => {
         this.cancelLabels = null
         this.labelsChanged()
       })
+      return
+    }
+    if (this.labelKey() === this.labels) {
+      this.labelsMs = this.deps.now()
       return
     }
     this.overDue = true

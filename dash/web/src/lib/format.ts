@@ -22,6 +22,13 @@ export function bytes(value: number): string {
   return `${Math.floor(rest * scale + 1e-9) / scale} ${units[unit]}`
 }
 
+/** To a width in digits (`points`: one may be a point), with spaces as wide as a digit and as a point:
+ * what stands beside it does not move. */
+export function pad(text: string, width: number, points = false): string {
+  const padded = text.padStart(width, '\u2007')
+  return points && !text.includes('.') && padded.length > text.length ? `\u2008${padded.slice(1)}` : padded
+}
+
 export function plural(n: number, one: string, many = `${one}s`): string {
   return `${count(n)} ${n === 1 ? one : many}`
 }

@@ -84,7 +84,8 @@ class Live {
     switch (part) {
       case 'state':
         if (fleet.state !== 'live' && this.link === 'live') {
-          this.#lostAt = Date.now()
+          // it is called stale when it has been silent for so long already
+          this.#lostAt = Date.now() - STALE_MS
         }
         this.link = fleet.state
         this.who = fleet.who
@@ -128,7 +129,7 @@ class Live {
     if (region.staleMs >= STALE_MS) {
       return Math.max(region.staleMs, this.now - (this.#heard.get(region) ?? this.now))
     }
-    return this.link === 'stale' ? Math.max(STALE_MS, this.now - this.#lostAt) : 0
+    return this.link === 'stale' ? Math.max(0, this.now - this.#lostAt) : 0
   }
 
   /** Whether VMs run there. Cordoned machines count as not free, so then their cells are asked. */
