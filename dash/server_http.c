@@ -100,6 +100,7 @@ static bool may_read(struct http_call *call)
 static void dispatch(struct http_call *call)
 {
     struct server *server = call->server;
+    call->handed_on = true;
     call->deadline_ms = 0;
     lws_set_timeout(call->wsi, NO_PENDING_TIMEOUT, 0);
     if (!is_api(call->path)) {
@@ -207,6 +208,21 @@ static int on_body(struct http_call *call, const void *data, size_t size)
     if (size > 0) {
         memcpy(call->body + call->body_size, data, size);
         call->body_size += size;
+    }
+    return 0;
+}
+
+/* libwebsockets 4.1 says it again and again, for ever, when more than the body has come: a next
+ * request that did not wait. It also takes that one's head for its body. Such a connection ends;
+ * behind a request without a body others may stand. */
+static int on_body_end(struct http_call *call)
+{
+    if (call->body_ended) {
+        return -1;
+    }
+    call->body_ended = true;
+    if (!call->handed_on) {
+        dispatch(call);
     }
     return 0;
 }
@@ -355,10 +371,7 @@ int server_callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
     case LWS_CALLBACK_HTTP_BODY:
         return peer->call == NULL ? -1 : on_body(peer->call, in, size);
     case LWS_CALLBACK_HTTP_BODY_COMPLETION:
-        if (peer->call != NULL && !peer->call->answered && peer->call->body != NULL) {
-            dispatch(peer->call);
-        }
-        return 0;
+        return peer->call == NULL ? -1 : on_body_end(peer->call);
     case LWS_CALLBACK_HTTP_WRITEABLE:
         return on_writable(wsi, peer);
     case LWS_CALLBACK_CLOSED_HTTP:

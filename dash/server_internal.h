@@ -115,6 +115,8 @@ struct http_call {
     struct lws *wsi;
     enum http_method method;
     bool head;           /* HEAD: as GET, without the body */
+    bool body_ended;     /* it was said to be here */
+    bool handed_on;      /* to who answers it */
     bool answered;       /* http_reply or http_stream_begin was called */
     bool close_after;    /* the connection ends with the answer */
     int64_t deadline_ms; /* for the body to come; 0: it is here */

@@ -268,6 +268,28 @@ static void test_one_connection(void **state)
     browser_hang_up(&b);
 }
 
+/* A request that does not wait for the answer to one with a body ends the connection. Once it was
+ * the end of the dash: libwebsockets went round for ever. */
+static void test_behind_a_body(void **state)
+{
+#define POST                                                                                       \
+    "POST /v1/session HTTP/1.1\r\nHost: a\r\nContent-Length: 16\r\n\r\n{\"token\":\"good\"}"
+#define GET "GET /v1/session HTTP/1.1\r\nHost: a\r\n\r\n"
+    static const char *const texts[] = {POST POST, POST GET, GET POST, GET POST POST, POST "x"};
+    (void)state;
+    for (size_t i = 0; i < FLY_ARRAY_COUNT(texts); i++) {
+        struct browser b = browser_dial(dash, 0);
+        browser_send(&b, texts[i], strlen(texts[i]));
+        shutdown(b.fd, SHUT_WR);
+        while (browser_read(&b)) {
+        }
+        browser_hang_up(&b);
+        assert_int_equal(dash_ask(dash, "GET", "/v1/session", "", NULL, NULL), 401);
+    }
+#undef GET
+#undef POST
+}
+
 /* A body that comes byte by byte. */
 static void test_body_in_parts(void **state)
 {
@@ -570,6 +592,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_attempts_are_limited, setup, teardown),
         cmocka_unit_test_setup_teardown(test_requests_that_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_connection, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_behind_a_body, setup, teardown),
         cmocka_unit_test_setup_teardown(test_body_in_parts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hang_ups, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fleet, setup, teardown),
