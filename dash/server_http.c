@@ -127,7 +127,6 @@ static void dispatch(struct http_call *call)
 static int refuse_now(struct http_call *call, unsigned status, const char *code,
                       const char *message)
 {
-    call->close_after = true;
     http_error(call, status, code, message, "", false);
     server_reply_now(call);
     http_call_free(call);
@@ -233,18 +232,21 @@ static int on_writable(struct lws *wsi, struct server_peer *peer)
     if (call == NULL) {
         return 0;
     }
-    int done = server_reply_write(call);
+    int done = call->sent ? 1 : server_reply_write(call);
+    call->sent = done > 0;
+    if (call->answered && !call->stream) {
+        call->deadline_ms = server_now_ms(call->server) + ANSWER_MS;
+    }
     if (done == 0) {
-        call->deadline_ms = call->stream ? 0 : server_now_ms(call->server) + ANSWER_MS;
         return 0;
     }
-    bool close_after = call->close_after;
+    if (done > 0 && lws_partial_buffered(wsi)) {
+        lws_callback_on_writable(wsi);
+        return 0;
+    }
     peer->call = NULL;
     http_call_free(call);
-    if (done < 0 || close_after) {
-        return -1;
-    }
-    return lws_http_transaction_completed(wsi) != 0 ? -1 : 0;
+    return -1;
 }
 
 static void on_gone(struct server_peer *peer)
@@ -308,7 +310,6 @@ static int on_upgrade(struct lws *wsi, const char *to)
         return -1;
     }
     if (!admit_upgrade(call)) {
-        call->close_after = true;
         server_reply_now(call);
         http_call_free(call);
         return -1;
