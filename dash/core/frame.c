@@ -114,8 +114,7 @@ void dash_fleet_make(const struct picture *p, uint64_t boot, uint32_t seq, struc
 
     dash_fleet_head_encode(boot, seq, count, (uint32_t)tail.size, out);
     out += DASH_FLEET_HEAD_BYTES;
-    memcpy(out, picture_cells(p), count);
-    memcpy(out + count, picture_regions_of(p), count);
+    picture_told(p, out, out + count);
     if (tail.size != 0) {
         memcpy(out + (size_t)2 * count, tail.data, tail.size);
     }

@@ -63,7 +63,8 @@ void dash_fleet_head_encode(uint64_t boot, uint32_t seq, uint32_t count, uint32_
  * says RESYNC: the fleet has them all. */
 size_t dash_frame_make(struct picture *p, uint32_t seq, double oldest_ms, struct fly_bytes tail,
                        uint8_t *out, uint32_t *detailed, uint32_t *detailed_count);
-/* The fleet's size in bytes, and its bytes; the tail is at most DASH_TAIL_BYTES_MAX. */
+/* The fleet's size in bytes, and its bytes: the picture as it was after the frame that was made
+ * last, which is `seq`. The tail is at most DASH_TAIL_BYTES_MAX. */
 size_t dash_fleet_size(const struct picture *p, struct fly_bytes tail);
 void dash_fleet_make(const struct picture *p, uint64_t boot, uint32_t seq, struct fly_bytes tail,
                      uint8_t *out);

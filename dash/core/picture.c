@@ -152,8 +152,9 @@ enum fly_status picture_snapshot_put(struct picture *p, uint32_t slice,
 {
     struct picture_slice *s = picture_slice_find(p, slice);
 
-    FLY_CHECK(s == NULL || s->generation != 0);
-    uint32_t i = s != NULL ? picture_machine_in(p, s, m->name, region) : PICTURE_NONE;
+    /* generation 0: no snapshot has begun, or it was dropped since */
+    uint32_t i = s != NULL && s->generation != 0 ? picture_machine_in(p, s, m->name, region)
+                                                 : PICTURE_NONE;
     if (i == PICTURE_NONE) {
         p->refused++;
         return FLY_RESOURCE_EXHAUSTED;
@@ -289,6 +290,18 @@ void picture_tell_all(struct picture *p)
         p->rows[i].told_cell = p->cells[i];
         p->rows[i].told_region = p->region_of[i];
         p->rows[i].flags &= (uint8_t)~PICTURE_ROW_NEW;
+    }
+}
+
+void picture_told(const struct picture *p, uint8_t *cells, uint8_t *regions)
+{
+    memcpy(cells, p->cells, p->count);
+    memcpy(regions, p->region_of, p->count);
+    for (uint32_t n = 0; n < p->queue_count; n++) {
+        uint32_t at = p->queue_first + n;
+        uint32_t i = p->queue[at < p->config.machines_max ? at : at - p->config.machines_max];
+        cells[i] = p->rows[i].told_cell;
+        regions[i] = p->rows[i].told_region;
     }
 }
 

@@ -124,6 +124,11 @@ uint32_t picture_take_dirty(struct picture *p, struct picture_dirty *out, uint32
 /* Every browser will fetch the whole fleet: what is dirty stays so for its exact numbers, but
  * neither cell_changed nor moved. O(dirty). */
 void picture_tell_all(struct picture *p);
+/* Columns of picture_count bytes as they were told: of what is dirty, its cell and region when it
+ * was taken last. Whoever has them and hears of all that is taken from here on has the picture. The
+ * columns as they are now would not do: what changed, was seen there and changed back before it was
+ * taken is no news to those who were told. O(machines). */
+void picture_told(const struct picture *p, uint8_t *cells, uint8_t *regions);
 /* The next region whose sums, description or staleness changed since it was taken last;
  * PICTURE_NONE. */
 uint32_t picture_take_region(struct picture *p);

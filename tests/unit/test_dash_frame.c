@@ -211,7 +211,12 @@ static void test_mirror(void **state)
                 }
             }
             if (fly_rng_chance(&rng, 200)) {
-                mirror_fetch(&w, no_tail); /* between frames: the next tells some of it again */
+                mirror_fetch(&w, no_tail); /* between frames: the next tells the rest */
+                for (unsigned n = (unsigned)fly_rng_below(&rng, 200); n > 0; n--) {
+                    put(&w, types[fly_rng_below(&rng, sizeof types)],
+                        (unsigned)fly_rng_below(&rng, names), (unsigned)fly_rng_below(&rng, 5),
+                        (uint32_t)fly_rng_below(&rng, 65));
+                }
             }
             flush(&w, fly_rng_chance(&rng, 500) ? tail : no_tail);
             if (w.size == 0) {
@@ -236,6 +241,31 @@ static void test_mirror(void **state)
         tear_down(&w);
     }
     assert_true(resyncs > 0);
+}
+
+/* Fetched between two frames, and then all is as it was told: no frame says so. */
+static void test_fetched_and_changed_back(void **state)
+{
+    struct world w;
+
+    (void)state;
+    set_up(&w, 100);
+    put(&w, EVENT_MACHINE_ADDED, 1, 1, 64);
+    put(&w, EVENT_MACHINE_ADDED, 2, 1, 64);
+    flush(&w, no_tail);
+    put(&w, EVENT_VM_STARTED, 1, 1, 0);
+    put(&w, EVENT_MACHINE_ADDED, 2, 2, 64); /* it moves */
+    put(&w, EVENT_MACHINE_ADDED, 3, 1, 64);
+    mirror_fetch(&w, no_tail);
+    put(&w, EVENT_VM_DESTROYED, 1, 1, 64);
+    put(&w, EVENT_MACHINE_ADDED, 2, 1, 64);
+    put(&w, EVENT_MACHINE_REMOVED, 3, 1, 64);
+    flush(&w, no_tail);
+    if (w.size != 0) {
+        mirror_apply(&w);
+    }
+    expect_mirror(&w);
+    tear_down(&w);
 }
 
 /* More than a frame's words: the rest comes next, and every machine is detailed once. */
@@ -347,6 +377,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_mirror),
+        cmocka_unit_test(test_fetched_and_changed_back),
         cmocka_unit_test(test_words_overflow),
         cmocka_unit_test(test_moves_overflow),
     };
