@@ -100,6 +100,7 @@ static bool may_read(struct http_call *call)
 static void dispatch(struct http_call *call)
 {
     struct server *server = call->server;
+    call->dispatched = true;
     call->deadline_ms = 0;
     lws_set_timeout(call->wsi, NO_PENDING_TIMEOUT, 0);
     if (!is_api(call->path)) {
@@ -211,6 +212,25 @@ static int on_body(struct http_call *call, const void *data, size_t size)
     return 0;
 }
 
+/* Libwebsockets 4.1 says it again when more comes before the answer has left, and would say so turn
+ * after turn instead of letting the answer be written. Nobody may send anything behind a body
+ * before its answer (RFC 9112, 9.3.2): the connection ends, with the answer if there is one. Of a
+ * body that was sent behind another request it says so too early: that one ends as well. */
+static int on_body_whole(struct http_call *call)
+{
+    if (call == NULL || call->body == NULL) {
+        return 0; /* it had none, and was handed on before */
+    }
+    if (!call->dispatched && call->body_size == call->body_max) {
+        dispatch(call);
+        return 0;
+    }
+    if (call->answered && !call->stream) {
+        server_reply_now(call);
+    }
+    return -1;
+}
+
 static int on_writable(struct lws *wsi, struct server_peer *peer)
 {
     struct http_call *call = peer->call;
@@ -302,6 +322,7 @@ static int on_upgrade(struct lws *wsi, const char *to)
     upgrade->who = call->identity->who;
     upgrade->by_session = call->identity->by_cookie;
     memcpy(upgrade->session, call->identity->session, sizeof upgrade->session);
+    free(lws_get_opaque_user_data(wsi)); /* of an upgrade that came to nothing */
     lws_set_opaque_user_data(wsi, upgrade);
     http_call_free(call);
     return 0;
@@ -355,10 +376,7 @@ int server_callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
     case LWS_CALLBACK_HTTP_BODY:
         return peer->call == NULL ? -1 : on_body(peer->call, in, size);
     case LWS_CALLBACK_HTTP_BODY_COMPLETION:
-        if (peer->call != NULL && !peer->call->answered && peer->call->body != NULL) {
-            dispatch(peer->call);
-        }
-        return 0;
+        return on_body_whole(peer->call);
     case LWS_CALLBACK_HTTP_WRITEABLE:
         return on_writable(wsi, peer);
     case LWS_CALLBACK_CLOSED_HTTP:

@@ -115,6 +115,7 @@ struct http_call {
     struct lws *wsi;
     enum http_method method;
     bool head;           /* HEAD: as GET, without the body */
+    bool dispatched;     /* read whole and handed on */
     bool answered;       /* http_reply or http_stream_begin was called */
     bool close_after;    /* the connection ends with the answer */
     int64_t deadline_ms; /* for the body to come; 0: it is here */
