@@ -103,9 +103,6 @@ static size_t frame_make(struct live *live, uint32_t *changed)
         live->members_version = state->members_version;
     }
     uint64_t from = live->event_count;
-    if (state->event_count - from > DASH_EVENTS_MAX) {
-        from = state->event_count - DASH_EVENTS_MAX;
-    }
     if (from < state->event_count) {
         dash_tail_put_events(&tail, state->events, DASH_EVENTS_MAX, from, state->event_count);
         live->event_count = state->event_count;

@@ -224,7 +224,6 @@ static enum fly_status context_create(struct server *server, struct fly_error *e
     info.count_threads = 1;
     info.timeout_secs = SERVER_REQUEST_MS / 1000;
     info.timeout_secs_ah_idle = SERVER_REQUEST_MS / 1000;
-    info.keepalive_timeout = SERVER_KEEPALIVE_S;
     info.max_http_header_data2 = SERVER_HEADER_DATA_MAX;
     info.max_http_header_pool = SERVER_HEADER_POOL;
     info.alpn = "http/1.1";

@@ -118,22 +118,6 @@ static enum http_method method_of(struct lws *wsi, bool *head)
     return method == LWSHUMETH_DELETE ? HTTP_DELETE : HTTP_OTHER;
 }
 
-static bool wants_close(struct lws *wsi)
-{
-    char text[64] = "";
-    if (lws_hdr_total_length(wsi, WSI_TOKEN_CONNECTION) > 0) {
-        lws_hdr_copy(wsi, text, sizeof text, WSI_TOKEN_CONNECTION);
-    }
-    if (strcasestr(text, "close") != NULL) {
-        return true;
-    }
-    char version[16] = "";
-    if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP) > 0) {
-        lws_hdr_copy(wsi, version, sizeof version, WSI_TOKEN_HTTP);
-    }
-    return strcmp(version, "HTTP/1.1") != 0;
-}
-
 struct http_call *http_call_make(struct server *server, struct lws *wsi, const char *path,
                                  size_t path_size, unsigned *status)
 {
@@ -145,7 +129,6 @@ struct http_call *http_call_make(struct server *server, struct lws *wsi, const c
     call->server = server;
     call->wsi = wsi;
     call->method = method_of(wsi, &call->head);
-    call->close_after = wants_close(wsi);
     lws_get_peer_simple(wsi, call->remote, sizeof call->remote);
     *status = path_size > HTTP_PATH_MAX ? HTTP_STATUS_REQ_URI_TOO_LONG : copy_text(call, wsi);
     if (*status != 0) {

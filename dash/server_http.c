@@ -100,7 +100,7 @@ static bool may_read(struct http_call *call)
 static void dispatch(struct http_call *call)
 {
     struct server *server = call->server;
-    call->dispatched = true;
+    call->handed_on = true;
     call->deadline_ms = 0;
     lws_set_timeout(call->wsi, NO_PENDING_TIMEOUT, 0);
     if (!is_api(call->path)) {
@@ -127,7 +127,6 @@ static void dispatch(struct http_call *call)
 static int refuse_now(struct http_call *call, unsigned status, const char *code,
                       const char *message)
 {
-    call->close_after = true;
     http_error(call, status, code, message, "", false);
     server_reply_now(call);
     http_call_free(call);
@@ -212,23 +211,19 @@ static int on_body(struct http_call *call, const void *data, size_t size)
     return 0;
 }
 
-/* Libwebsockets 4.1 says it again when more comes before the answer has left, and would say so turn
- * after turn instead of letting the answer be written. Nobody may send anything behind a body
- * before its answer (RFC 9112, 9.3.2): the connection ends, with the answer if there is one. Of a
- * body that was sent behind another request it says so too early: that one ends as well. */
-static int on_body_whole(struct http_call *call)
+/* libwebsockets 4.1 says it again and again, for ever, when more than the body has come: a next
+ * request that did not wait. It also takes that one's head for its body. Such a connection ends;
+ * behind a request without a body others may stand. */
+static int on_body_end(struct http_call *call)
 {
-    if (call == NULL || call->body == NULL) {
-        return 0; /* it had none, and was handed on before */
+    if (call->body_ended) {
+        return -1;
     }
-    if (!call->dispatched && call->body_size == call->body_max) {
+    call->body_ended = true;
+    if (!call->handed_on) {
         dispatch(call);
-        return 0;
     }
-    if (call->answered && !call->stream) {
-        server_reply_now(call);
-    }
-    return -1;
+    return 0;
 }
 
 static int on_writable(struct lws *wsi, struct server_peer *peer)
@@ -237,18 +232,21 @@ static int on_writable(struct lws *wsi, struct server_peer *peer)
     if (call == NULL) {
         return 0;
     }
-    int done = server_reply_write(call);
+    int done = call->sent ? 1 : server_reply_write(call);
+    call->sent = done > 0;
+    if (call->answered && !call->stream) {
+        call->deadline_ms = server_now_ms(call->server) + ANSWER_MS;
+    }
     if (done == 0) {
-        call->deadline_ms = call->stream ? 0 : server_now_ms(call->server) + ANSWER_MS;
         return 0;
     }
-    bool close_after = call->close_after;
+    if (done > 0 && lws_partial_buffered(wsi)) {
+        lws_callback_on_writable(wsi);
+        return 0;
+    }
     peer->call = NULL;
     http_call_free(call);
-    if (done < 0 || close_after) {
-        return -1;
-    }
-    return lws_http_transaction_completed(wsi) != 0 ? -1 : 0;
+    return -1;
 }
 
 static void on_gone(struct server_peer *peer)
@@ -312,7 +310,6 @@ static int on_upgrade(struct lws *wsi, const char *to)
         return -1;
     }
     if (!admit_upgrade(call)) {
-        call->close_after = true;
         server_reply_now(call);
         http_call_free(call);
         return -1;
@@ -376,7 +373,7 @@ int server_callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
     case LWS_CALLBACK_HTTP_BODY:
         return peer->call == NULL ? -1 : on_body(peer->call, in, size);
     case LWS_CALLBACK_HTTP_BODY_COMPLETION:
-        return on_body_whole(peer->call);
+        return peer->call == NULL ? -1 : on_body_end(peer->call);
     case LWS_CALLBACK_HTTP_WRITEABLE:
         return on_writable(wsi, peer);
     case LWS_CALLBACK_CLOSED_HTTP:

@@ -20,7 +20,6 @@ enum {
     SERVER_HEADER_DATA_MAX = 12 * 1024,
     SERVER_HEADER_POOL = 2048, /* requests whose head is read, or that wait for an answer */
     SERVER_REQUEST_MS = 10000,
-    SERVER_KEEPALIVE_S = 60,
     SERVER_PARAMS_MAX = 16,
     SERVER_FIELDS_MAX = 9,
     SERVER_SESSION_COOKIE_SIZE = SIGNIN_ID_TEXT_SIZE,
@@ -115,9 +114,10 @@ struct http_call {
     struct lws *wsi;
     enum http_method method;
     bool head;           /* HEAD: as GET, without the body */
-    bool dispatched;     /* read whole and handed on */
+    bool body_ended;     /* it was said to be here */
+    bool handed_on;      /* to who answers it */
     bool answered;       /* http_reply or http_stream_begin was called */
-    bool close_after;    /* the connection ends with the answer */
+    bool sent;           /* all of the answer: the connection ends when the kernel has it */
     int64_t deadline_ms; /* for the body to come; 0: it is here */
     char path[HTTP_PATH_MAX + 1];
     char remote[HTTP_REMOTE_SIZE];

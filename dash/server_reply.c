@@ -104,8 +104,9 @@ static void head_make(struct http_call *call, unsigned status, const char *type,
     if (sized && status != 304 && status != 204) {
         put(out, &size, "Content-Length: %zu\r\n", body_size);
     }
-    put(out, &size, "Connection: %s\r\n%s\r\n", call->close_after ? "close" : "keep-alive",
-        headers == NULL ? "" : headers);
+    /* One request a connection: of a second one that did not wait libwebsockets 4.1 takes the head
+     * for the body, goes round for ever, and uses what it has freed. */
+    put(out, &size, "Connection: close\r\n%s\r\n", headers == NULL ? "" : headers);
     call->out_head_size = size;
     lws_callback_on_writable(call->wsi);
 }
@@ -168,7 +169,6 @@ bool http_stream_begin(struct http_call *call, const char *type, void (*gone)(vo
                    "try again later", true);
         return false;
     }
-    call->close_after = true; /* its end is the connection's */
     head_make(call, 200, type, "X-Accel-Buffering: no\r\n", false, 0);
     call->server->streams++;
     call->stream = true;

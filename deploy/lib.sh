@@ -46,6 +46,11 @@ packages_install() {
         die "apt-get install failed: see above"
 }
 
+# packages_try SECTION... - the same, for what can be done without
+packages_try() {
+    (packages_install "$@") || say "${0##*/}: goes on without: $(packages_missing "$@" | tr '\n' ' ')"
+}
+
 # process_mark PID - a text that no later process with the same number has; fails when it is gone
 process_mark() {
     local stat

@@ -102,6 +102,7 @@ struct gossip *gossip_init(void *memory, const struct gossip_config *config, str
     fly_rng_seed(&g->rng, config->seed);
     g->now = now;
     g->started_ms = now.ms;
+    g->heard_ms = now.ms;
     g->verifies = SWIM_VERIFIES_BURST * 1000;
     g->verifies_ms = now.ms;
     g->changed_ms = now.ms;

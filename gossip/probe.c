@@ -13,8 +13,15 @@
 #include "gossip/swim.h"
 #include "proto/base/check.h"
 
-/* A tick that comes this late gives the packets that wait a chance to be read first. */
-enum { GRACE_MS = 100 };
+enum {
+    /* A tick that comes this late gives the packets that wait a chance to be read first. */
+    GRACE_MS = 100,
+    /* Nobody at all was heard for so long: the wire is cut, and rounds are slow because we are the
+     * deaf one. So that we are back as soon as it is, somebody is asked each ALONE_MS. */
+    ALONE_AFTER_MS = 1500,
+    ALONE_MS = 250,
+    ALONE_END_MS = 10 * 60 * 1000, /* who is alone for good need not ask so often */
+};
 
 static int64_t patience_ms(const struct gossip *g)
 {
@@ -181,6 +188,38 @@ static void ask_the_dead(struct gossip *g)
     g->dead_ms = g->now.ms + g->timing.sync_ms * 3 / 4 + jitter_ms;
 }
 
+static int64_t alone_due(const struct gossip *g)
+{
+    int64_t from_ms = g->heard_ms + ALONE_AFTER_MS;
+
+    if (g->leaving || g->count < 2 || g->alone_ms > g->heard_ms + ALONE_END_MS) {
+        return SWIM_NEVER;
+    }
+    return g->alone_ms > from_ms ? g->alone_ms : from_ms;
+}
+
+static void ask_anybody(struct gossip *g)
+{
+    uint32_t others = 0;
+    uint32_t chosen = SWIM_NONE;
+
+    for (uint32_t i = 0; i < g->count; i++) {
+        uint32_t slot = g->order[i];
+        if (slot != SWIM_SELF && g->members[slot].seen.state != GOSSIP_LEFT &&
+            fly_rng_below(&g->rng, ++others) == 0) {
+            chosen = slot;
+        }
+    }
+    g->alone_ms = g->now.ms + ALONE_MS;
+    struct swim_probe *p = chosen != SWIM_NONE ? find_probe(g, chosen) : NULL;
+    if (p != NULL) {
+        p->graced = true; /* it measures nothing any more */
+        ping(g, p);
+    } else if (chosen != SWIM_NONE) {
+        swim_probe_start(g, chosen, true);
+    }
+}
+
 /* --- one probe --- */
 
 static void ask_helpers(struct gossip *g, struct swim_probe *p)
@@ -279,6 +318,9 @@ void swim_probe_tick(struct gossip *g)
     if (g->dead_ms <= g->now.ms) {
         ask_the_dead(g);
     }
+    if (alone_due(g) <= g->now.ms) {
+        ask_anybody(g);
+    }
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -288,7 +330,8 @@ static int64_t earlier(int64_t a, int64_t b)
 
 int64_t swim_probe_deadline(const struct gossip *g)
 {
-    int64_t first_ms = g->leaving ? SWIM_NEVER : earlier(g->round_ms, g->dead_ms);
+    int64_t first_ms =
+        g->leaving ? SWIM_NEVER : earlier(earlier(g->round_ms, g->dead_ms), alone_due(g));
 
     for (unsigned i = 0; i < SWIM_PROBES_MAX; i++) {
         if (g->probes[i].stage != SWIM_IDLE) {
@@ -419,6 +462,7 @@ void swim_probe_ack(struct gossip *g, struct swim_arrival *a)
     measure(g, p, &g->members[a->sender].seen, a->header.flags);
     p->stage = SWIM_IDLE;
     g->members[a->sender].seen.heard_ms = g->now.ms;
+    g->heard_ms = g->now.ms;
     look_again(g);
     healthier(g, -1);
     g->doubt_ms = 0;

@@ -76,6 +76,7 @@ static bool authenticate(struct gossip *g, struct swim_arrival *a)
         note_sequence(m, a->header.sequence);
         a->authentic = true;
         m->seen.heard_ms = g->now.ms;
+        g->heard_ms = g->now.ms;
     } else if (a->sender != SWIM_SELF) {
         a->other_boot = true; /* an earlier or later life, whose claim we lack */
         swim_sync_want(a, &a->header.from);

@@ -225,6 +225,8 @@ struct gossip {
     uint32_t health; /* Lifeguard's local health: 0 is well */
     int64_t round_ms;
     int64_t dead_ms;  /* next probe of a dead member */
+    int64_t heard_ms; /* last authentic word of anybody; the start at first */
+    int64_t alone_ms; /* next look for anybody, while nobody is heard */
     int64_t doubt_ms; /* we stood still: no accusation before this, or an answer; 0: no doubt */
 
     /* dissemination, repair */

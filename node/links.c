@@ -33,6 +33,7 @@ struct link {
     char server_name[SERVER_NAME_SIZE];
     bool tls;
     bool wanted;
+    bool alive;              /* as gossip said last */
     struct attempt *attempt; /* OPENING, OPEN */
     int64_t retry_ms;        /* DOWN: not before */
     int64_t pause_ms;
@@ -209,7 +210,8 @@ static void link_open(struct links *l, struct link *k, int64_t now_ms)
                                               .hello_check = hello_check,
                                               .closed = closed,
                                               .calls_max = LINK_CALLS_MAX,
-                                              .connect_timeout_ms = LINK_CONNECT_MS};
+                                              .connect_timeout_ms = LINK_CONNECT_MS,
+                                              .unacknowledged_ms = LINK_UNACKNOWLEDGED_MS};
     if (rpc_channel_start_open(&a->channel, &config, opened, a, &error) != FLY_OK) {
         fly_log_warn("link.refused", F_STR("url", k->url), F_STR("error", error.text));
         free(a);
@@ -320,8 +322,35 @@ static struct link *link_make(struct links *l, const struct directory *d, const 
     return k;
 }
 
+/* Somebody is heard again. */
+static bool anybody_back(struct links *l, const struct directory *d)
+{
+    for (uint32_t i = 0; i < d->member_count; i++) {
+        const struct gossip_member *m = &d->members[i];
+        const struct link *k = link_find(l, &m->credential.id);
+        if (k != NULL && m->state == GOSSIP_ALIVE && !k->alive) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The wire may be whole again, to others too: an opening that began while it was cut waits for a
+ * SYN to be sent again, and has no calls to lose. An open link that was cut off meanwhile was given
+ * up by the transport. */
+static void link_at_once(struct link *k)
+{
+    if (k->state == LINK_OPENING) {
+        link_drop(k);
+    }
+    k->pause_ms = 0;
+    k->retry_ms = 0;
+}
+
 void links_update(struct links *l, const struct directory *d)
 {
+    bool back = anybody_back(l, d);
+
     for (uint32_t i = 0; i < d->member_count; i++) {
         const struct gossip_member *m = &d->members[i];
         struct link *k = link_find(l, &m->credential.id);
@@ -333,6 +362,10 @@ void links_update(struct links *l, const struct directory *d)
         if (strcmp(url, k->url) != 0 || m->state == GOSSIP_DEAD || m->state == GOSSIP_LEFT) {
             link_drop(k); /* its calls end now, not when TCP gives up */
         }
+        if (back && (m->state == GOSSIP_ALIVE || m->state == GOSSIP_SUSPECT)) {
+            link_at_once(k);
+        }
+        k->alive = m->state == GOSSIP_ALIVE;
         if (strcmp(url, k->url) != 0 || m->meta.serving) {
             k->retry_ms = k->state == LINK_DOWN && strcmp(url, k->url) != 0 ? 0 : k->retry_ms;
         }

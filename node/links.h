@@ -25,6 +25,7 @@ enum {
     LINK_PAUSE_MS = 50, /* before a link that failed is tried again; doubles */
     LINK_PAUSE_MAX_MS = 2000,
     LINK_CONNECT_MS = 2000,
+    LINK_UNACKNOWLEDGED_MS = 3000, /* the wire is cut: calls end, and it is opened anew */
 };
 
 struct links_config {

@@ -160,6 +160,9 @@ enum fly_status node_dash_open(struct node *n, struct fly_error *error)
     FLY_CHECK(d != NULL && files != NULL);
     d->members = calloc(DIRECTORY_MEMBERS_MAX, sizeof *d->members);
     FLY_CHECK(d->members != NULL);
+    if (n->run == NULL) { /* in a cluster gossip tells where edges are */
+        (void)fly_copy_string(d->edges, sizeof d->edges, n->config->rpc);
+    }
     node_gate_config(n, &gate);
     gate_init(&d->gate, &gate);
     status = read_files(n->config, files, error);
@@ -424,7 +427,7 @@ static void look_at_self(struct node *n, struct owner_now now)
     node_self_member(n, &self);
     fill_member(d, &self, &d->members[0]);
     dash_set_members(d->dash, d->members, 1);
-    if (d->edges[0] == '\0' && n->server != NULL) {
+    if (n->server != NULL && strcmp(d->edges, rpc_server_url(n->server, 0)) != 0) {
         (void)fly_copy_string(d->edges, sizeof d->edges, rpc_server_url(n->server, 0));
         dash_set_edges(d->dash, d->edges);
     }

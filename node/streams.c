@@ -9,7 +9,11 @@
 #include "proto/base/check.h"
 #include "proto/base/log.h"
 
-enum { REPLAY_LIMIT = 1024, REPAIR_MS = 1500 };
+enum {
+    REPLAY_LIMIT = 1024,
+    REPAIR_MS = 1500,
+    BACK_STALE_MS = 1200, /* a heartbeat was missed */
+};
 
 struct streams {
     struct streams_config config;
@@ -202,8 +206,22 @@ static void follow_owner(struct streams *s, struct stream *st, const struct goss
     }
 }
 
+/* Somebody leads a slice and is heard again: the wire may be whole again, to others too. */
+static bool anybody_back(struct streams *s)
+{
+    for (uint32_t i = 0; i < s->count; i++) {
+        const struct stream *st = s->slots[i];
+        const struct gossip_member *owner = directory_owner(s->config.directory, st->tag);
+        if (owner != NULL && owner->state == GOSSIP_ALIVE && !st->owner_alive) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void streams_update(struct streams *s, int64_t now_ms)
 {
+    bool back = anybody_back(s);
     const struct directory *d = s->config.directory;
 
     for (uint32_t i = 0; i < d->slice_count; i++) {
@@ -217,6 +235,10 @@ void streams_update(struct streams *s, int64_t now_ms)
         if (changed && st->owner_known) {
             follow_moved(&st->follow, now_ms);
         }
+        if (back && !owner->self && follow_stale_ms(&st->follow, now_ms) > BACK_STALE_MS) {
+            follow_moved(&st->follow, now_ms); /* what was missed is asked for now */
+        }
+        st->owner_alive = owner->state == GOSSIP_ALIVE;
         st->owner_known = true;
         st->owner = claimed->owner;
         follow_owner(s, st, owner);

@@ -31,6 +31,7 @@ struct stream {
     bool local;
     bool forgotten;   /* declared lost */
     bool owner_known; /* gossip named a leader */
+    bool owner_alive; /* as gossip said last */
     struct node_id owner;
     struct follow follow; /* remote */
     struct retain retain; /* its events, decoded on reading */

@@ -148,7 +148,10 @@ static const struct rpc_link_events link_events = {
 
 struct transport_config channel_transport_config(const struct rpc_channel *channel)
 {
-    return rpc_link_transport_config(channel->config.out_max, false);
+    struct transport_config config = rpc_link_transport_config(channel->config.out_max, false);
+
+    config.unacknowledged_ms = channel->config.unacknowledged_ms;
+    return config;
 }
 
 void channel_greet(struct rpc_channel *channel, struct transport *transport)

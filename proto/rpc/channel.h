@@ -88,11 +88,15 @@ struct rpc_channel_config {
 
     int64_t connect_timeout_ms; /* for all of the opening; 0: 5,000 */
     int64_t keepalive_ms;       /* PING after so much silence, dead after twice that; 0: 10,000 */
-    uint32_t calls_max;         /* in flight; 0: 1,024; the server's own limit counts too */
-    uint32_t frame_max;         /* largest frame taken; 0: 1 MiB */
-    uint32_t out_max;           /* bytes waiting to be sent; 0: 4 MiB; past it calls are refused */
-    uint32_t stream_window;     /* bytes a stream may send ahead of its reader; 0: 64 KiB */
-    uint32_t conn_window;       /* the same, of all streams together; 0: 1 MiB */
+    /* Dead when the other kernel has not acknowledged, or not taken, for so long: a cut wire is
+     * known before keepalive_ms tells, a process that stands still is not meant. 0: not looked at
+     */
+    int64_t unacknowledged_ms;
+    uint32_t calls_max;     /* in flight; 0: 1,024; the server's own limit counts too */
+    uint32_t frame_max;     /* largest frame taken; 0: 1 MiB */
+    uint32_t out_max;       /* bytes waiting to be sent; 0: 4 MiB; past it calls are refused */
+    uint32_t stream_window; /* bytes a stream may send ahead of its reader; 0: 64 KiB */
+    uint32_t conn_window;   /* the same, of all streams together; 0: 1 MiB */
 };
 
 struct rpc_call_options {

@@ -79,6 +79,9 @@ struct transport_config {
     const struct transport_events *events;
     size_t out_max;
     struct transport_budget *budget; /* NULL: only out_max */
+    int64_t
+        unacknowledged_ms; /* dialling: RFC 5482, the wire is cut when what was sent is not
+                              acknowledged, or not taken, for so long; 0: the system's minutes */
     bool hold_back; /* stop reading while more than half of out_max waits (servers only: two sides
                        that both hold back can wait for each other for ever) */
 };

@@ -62,6 +62,14 @@ static int no_delay(int fd)
     return setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
+/* TCP itself would send again for minutes. */
+static int give_up_after(int fd, int64_t timeout_ms)
+{
+    const unsigned ms = (unsigned)timeout_ms;
+
+    return setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+}
+
 /* ---- names inside of this process ---- */
 
 static struct {
@@ -278,7 +286,9 @@ enum fly_status transport_socket_dial(struct transport_dial **out,
         return FLY_OK;
     }
     d->fd = socket(address->socket.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (d->fd < 0 || (address->kind == TRANSPORT_TCP && no_delay(d->fd) != 0)) {
+    if (d->fd < 0 ||
+        (address->kind == TRANSPORT_TCP &&
+         (no_delay(d->fd) != 0 || give_up_after(d->fd, common->config.unacknowledged_ms) != 0))) {
         int failure = errno;
         if (d->fd >= 0) {
             (void)close(d->fd);

@@ -23,6 +23,10 @@ for word in "flyrpc regions" "flyrpc launch --region SIN" "deploy/down"; do
     expect_text "$out" "$word"
 done
 expect_equal "$(stat -c %a "$dir/env")" 600 "mode of env"
+expect_text "$out" "The dashboard is http://127.0.0.1:$((port + 2))."
+for at in 2 12; do
+    expect_equal "$(curl -s -o /dev/null -w '%{http_code}' "http://127.0.0.1:$((port + at))/")" 200 "the dashboard's page"
+done
 
 step "what it says works, at either edge"
 (

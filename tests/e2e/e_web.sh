@@ -13,7 +13,11 @@ skip() {
 node_is=$(node -p 'const [a, b] = process.versions.node.split("."); a > 20 || (a == 20 && b >= 19)' \
     2>/dev/null) || skip "no node"
 [ "$node_is" = true ] || skip "node is older than 20.19"
-[ -d "$root/dash/web/node_modules/playwright-core" ] || skip "no dash/web/node_modules (npm ci)"
+for FLY_WEB in "$root/dash/web" "$root/build/web" none; do
+    [ ! -d "$FLY_WEB/node_modules/playwright-core" ] || break
+done
+[ "$FLY_WEB" != none ] || skip "no packages: cd dash/web && npm ci, or tests/lint/dist_rebuild"
+export FLY_WEB
 
 step "a node with the dashboard"
 free_port

@@ -188,6 +188,7 @@ describe('the store', () => {
     s.rig.nowMs += 5
     s.rig.paint()
     expect(s.fleet.latencyMs).toBe(0)
+    expect(s.fleet.drawnMs).toBeCloseTo(15, 3)
     s.rig.nowMs += 16
     s.rig.paint()
     expect(s.fleet.latencyMs).toBeCloseTo(31, 3)

@@ -335,6 +335,70 @@ describe('signed out', () => {
   })
 })
 
+describe('a dash of another life', () => {
+  let answers: (boolean | Error)[]
+  beforeEach(() => {
+    answers = []
+    rig.deps.renew = () => {
+      const answer = answers.shift()
+      return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer ?? true)
+    }
+    link = new Link(rig.deps, {
+      hello: () => undefined,
+      snapshot: (s) => void applied.push(`fleet ${s.seq}`),
+      frame: () => true,
+      detail: () => undefined,
+      setState: (s) => void states.push(s),
+    })
+  })
+  async function restarted(): Promise<void> {
+    await live(10)
+    rig.socket.events.closed(1006)
+    await rig.pass(200)
+    await rig.next('/v1/session')?.answer(401)
+  }
+
+  it('is signed in to anew, and nobody is asked', async () => {
+    await restarted()
+    expect(rig.sockets.length).toBe(2)
+    hello(0, 'ffffffffffffffff')
+    await fleet(3, 'ffffffffffffffff')
+    expect(link.state).toBe('live')
+    expect(states).toEqual(['live', 'stale', 'live'])
+  })
+  it('that refuses has signed out', async () => {
+    answers = [false]
+    await restarted()
+    expect(link.state).toBe('signedout')
+    expect(rig.timersLeft).toBe(0)
+  })
+  it('that does not answer is asked again', async () => {
+    answers = [new Error('gone'), true]
+    await restarted()
+    expect(link.state).toBe('stale')
+    rig.asked = [] // answers to probes of before count no more
+    await rig.pass(300)
+    await rig.next('/v1/session')?.answer(401)
+    expect(rig.sockets.length).toBe(2)
+  })
+  it('that takes it and refuses all the same has signed out, after a few', async () => {
+    await restarted()
+    for (let i = 0; i < 5 && (link.state as string) !== 'signedout'; i++) {
+      rig.socket.events.closed(4401)
+      await rig.pass(0)
+    }
+    expect(link.state).toBe('signedout')
+    expect(rig.sockets.length).toBeLessThan(6)
+  })
+  it('is not signed in to after the link was stopped', async () => {
+    await live(10)
+    rig.socket.events.closed(4401)
+    link.stop()
+    await rig.pass(1000)
+    expect(rig.sockets.length).toBe(1)
+  })
+})
+
 describe('a hidden tab', () => {
   it('pauses, is not stale for it, and fetches when it is seen', async () => {
     await live(10)

@@ -26,6 +26,7 @@
 #include "proto/base/check.h"
 #include "proto/base/clock.h"
 #include "proto/wire/mp.h"
+#include "tests/bench/dash/process.h"
 #include "tests/bench/dash/socket.h"
 
 enum {
@@ -310,44 +311,6 @@ static void turn(struct load *load, int timeout_ms)
     dial_more(load);
 }
 
-/* --- the dash's process --- */
-
-struct usage {
-    double cpu_s;
-    long rss_kib;
-    long peak_kib;
-};
-
-static struct usage usage_of(pid_t pid)
-{
-    struct usage u = {.cpu_s = 0};
-    char path[64];
-    char line[1024];
-    unsigned long user = 0;
-    unsigned long kernel = 0;
-
-    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    FILE *file = fopen(path, "r");
-    if (file != NULL && fgets(line, sizeof line, file) != NULL && strrchr(line, ')') != NULL) {
-        (void)sscanf(strrchr(line, ')'), ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-                     &user, &kernel);
-        u.cpu_s = (double)(user + kernel) / (double)sysconf(_SC_CLK_TCK);
-    }
-    if (file != NULL) {
-        (void)fclose(file);
-    }
-    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    file = fopen(path, "r");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        (void)sscanf(line, "VmRSS: %ld", &u.rss_kib);
-        (void)sscanf(line, "VmHWM: %ld", &u.peak_kib);
-    }
-    if (file != NULL) {
-        (void)fclose(file);
-    }
-    return u;
-}
-
 /* --- the run --- */
 
 static uint32_t mirrors_wrong(struct load *load)
@@ -397,8 +360,8 @@ static void run(struct load *load)
         turn(load, 100);
     }
     double dialled_s = (double)(fly_clock_boot_ms() - begin_ms) / 1000;
-    struct usage before = usage_of(load->pid);
-    struct usage own = usage_of(getpid());
+    struct process_usage before = process_usage(load->pid);
+    struct process_usage own = process_usage(getpid());
     uint64_t frames = load->frames;
     uint64_t bytes = load->bytes;
     memset(load->ages, 0, sizeof load->ages);
@@ -409,12 +372,12 @@ static void run(struct load *load)
         sleepers(load, age_ms);
         age_ms = fly_clock_boot_ms() - begin_ms;
     }
-    struct usage after = usage_of(load->pid);
+    struct process_usage after = process_usage(load->pid);
     double seconds = (double)age_ms / 1000;
     frames = load->frames - frames;
     bytes = load->bytes - bytes;
     uint32_t lost = load->lost;
-    double own_cores = (usage_of(getpid()).cpu_s - own.cpu_s) / seconds;
+    double own_cores = (process_usage(getpid()).cpu_s - own.cpu_s) / seconds;
     sleepers(load, 0);
     uint32_t wrong = mirrors_wrong(load);
     uint32_t behind = 0;

@@ -2,12 +2,14 @@
  * lib - Debian's Chromium on the dashboard of a real node, for the scripts beside it and for
  * tests/bench/dash. playwright-core and axe-core are those of dash/web's lock file.
  *
- * From the environment: DASH_URL, DASH_TOKEN; CHROMIUM (/usr/bin/chromium).
+ * From the environment: DASH_URL, DASH_TOKEN; CHROMIUM (/usr/bin/chromium); FLY_WEB: where they are
+ * installed (dash/web).
  */
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 
-const need = createRequire(new URL('../../../dash/web/package.json', import.meta.url))
+const web = process.env.FLY_WEB ?? new URL('../../../dash/web', import.meta.url).pathname
+const need = createRequire(`${web}/package.json`)
 const { chromium } = need('playwright-core')
 const axeSource = readFileSync(need.resolve('axe-core/axe.min.js'), 'utf8')
 

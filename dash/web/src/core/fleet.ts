@@ -79,6 +79,7 @@ class Store implements Fleet, LinkSink {
   who: Who | null = null
   node = { name: '', region: '', cluster: '', version: '' }
   latencyMs = 0
+  drawnMs = 0
   frames = 0
   words = 0
   readonly dirty = new DirtyList()
@@ -94,8 +95,14 @@ class Store implements Fleet, LinkSink {
   private oldestMs = 0
   private paintedOldestMs = 0
 
+  private renewal: (() => Promise<boolean>) | null = null
+
   constructor(private readonly deps: FleetDeps) {
-    this.link = new Link(deps, this)
+    this.link = new Link({ ...deps, renew: () => this.renewal?.() ?? null }, this)
+  }
+
+  renewBy(renew: (() => Promise<boolean>) | null): void {
+    this.renewal = renew
   }
 
   get gaps(): number {
@@ -330,6 +337,7 @@ class Store implements Fleet, LinkSink {
       this.sayLook()
     }
     if (this.oldestMs !== 0) {
+      this.drawnMs = this.deps.wallMs() - this.oldestMs
       // Painted now; the next animation frame begins when that is on its way to the screen.
       this.paintedOldestMs = this.oldestMs
       this.oldestMs = 0

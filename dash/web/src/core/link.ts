@@ -9,7 +9,7 @@
  *                       └────────── probing <──── silent for STALE_MS, closed
  *
  * A browser does not tell why a WebSocket failed, so after a failure GET /v1/session asks first:
- * 401 ends it (signed out), silence or refusal is asked again, later and later: a twentieth of how
+ * 401 ends it (signed out) unless the page can sign in anew by itself, silence or refusal is asked again, later and later: a twentieth of how
  * long it has been out, 100 ms to 2 s, jittered. Probes overlap, so that one that fell into a hole
  * of the network holds up none. A silent socket is kept meanwhile: a dash that was only stopped goes
  * on with it. A hidden tab gets no frames, and fetches the fleet when it is seen again.
@@ -31,6 +31,8 @@ export const HELLO_TIMEOUT_MS = 5000
 export const FLEET_TIMEOUT_MS = 15000
 const REFETCH_MIN_MS = 50
 const CLOSE_SIGNED_OUT = 4401
+/** In a row, without having been live between. */
+const RENEWALS_MAX = 3
 
 export interface SocketEvents {
   message(data: unknown): void
@@ -55,6 +57,9 @@ export interface LinkDeps {
   random(): number
   hidden(): boolean
   onVisibility(changed: () => void): () => void
+  /** Signs in anew with what the page still knows, after a 401: a dash that began a new life knows no
+   * session of its last. False: that is refused too; rejects: nobody answers. Null: the page knows nothing. */
+  renew?(): Promise<boolean> | null
 }
 export interface LinkSink {
   hello(hello: Hello): void
@@ -97,6 +102,7 @@ export class Link {
   /** When the picture was last right. */
   private followedMs = 0
   private outSinceMs = 0
+  private renewals = 0
   private probes = 0
   private probeLife = 0
   private cancels: (() => void)[] = []
@@ -187,14 +193,46 @@ export class Link {
   private closed(code: number): void {
     this.dropSocket()
     if (code === CLOSE_SIGNED_OUT) {
-      this.signOut()
+      this.refused()
       return
     }
     this.outOfTouch()
     this.probeSoon()
   }
 
+  /** 401. */
+  private refused(): void {
+    this.dropSocket()
+    this.endProbing()
+    const renewal = this.renewals < RENEWALS_MAX ? (this.deps.renew?.() ?? null) : null
+    if (renewal === null) {
+      this.signOut()
+      return
+    }
+    this.renewals++
+    this.phase = 'probing'
+    this.outOfTouch()
+    const life = this.probeLife
+    renewal.then(
+      (renewed) => {
+        if (life === this.probeLife) {
+          if (renewed) {
+            this.open()
+          } else {
+            this.signOut()
+          }
+        }
+      },
+      () => {
+        if (life === this.probeLife) {
+          this.probeSoon()
+        }
+      },
+    )
+  }
+
   private signOut(): void {
+    this.renewals = 0
     this.stop()
     this.setState('signedout')
   }
@@ -294,6 +332,7 @@ export class Link {
     }
     this.outSinceMs = 0
     this.refetches = 0
+    this.renewals = 0
     this.followedMs = this.heardMs
     this.setState('live')
   }
@@ -350,7 +389,7 @@ export class Link {
 
   private fetched(answer: Answer): void {
     if (answer.status === 401) {
-      this.signOut()
+      this.refused()
       return
     }
     let snapshot: Snapshot
@@ -448,7 +487,7 @@ export class Link {
         }
         this.probes--
         if (answer.status === 401) {
-          this.signOut()
+          this.refused()
         } else if (answer.status === 200) {
           this.endProbing()
           this.open()

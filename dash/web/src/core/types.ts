@@ -131,6 +131,8 @@ export interface Fleet {
   /** How long ago (ms) the oldest change of the frame painted last had happened when the next animation
    * frame began; for benches. */
   readonly latencyMs: number
+  /** The same, when the views had just drawn it: without the frame that brings it to the screen. */
+  readonly drawnMs: number
   readonly frames: number
   /** Cells that frames changed, ever. */
   readonly words: number
@@ -144,6 +146,9 @@ export interface Fleet {
   look(viewer: string, indices: readonly number[]): void
   /** FNV-1a 32 over the cells of all machines by index; for tests. */
   hash(): number
+  /** How to sign in anew when a dash that began a new life knows no session: true when it took it, false
+   * when it refused, rejects when it did not answer. Null: nobody can without a person. */
+  renewBy(renew: (() => Promise<boolean>) | null): void
   start(): void
   stop(): void
 }

@@ -18,6 +18,10 @@ import {
 /** The page's one picture. */
 export const fleet: Fleet = createFleet()
 
+/** Words that change more often than this cannot be read. The first change after a pause shows at once;
+ * cells and cards are not held back at all. */
+const PACE_MS: Partial<Record<FleetPart, number>> = { regions: 100, changes: 250 }
+
 const ALL: FleetPart[] = ['state', 'regions', 'members', 'changes', 'layout']
 
 class Live {
@@ -39,6 +43,8 @@ class Live {
   #heard = new Map<Region, number>()
   #dirty = new Set<FleetPart>()
   #frame = 0
+  #shown = new Map<FleetPart, number>()
+  #timer = 0
   #lostAt = 0
 
   start(): void {
@@ -54,6 +60,10 @@ class Live {
     this.#copy('state')
   }
 
+  pause(): void {
+    fleet.stop()
+  }
+
   /** After signing in: with the new cookie. */
   restart(): void {
     fleet.stop()
@@ -63,6 +73,10 @@ class Live {
 
   #mark(part: FleetPart): void {
     this.#dirty.add(part)
+    this.#want()
+  }
+
+  #want(): void {
     if (this.#frame === 0) {
       // a hidden page has no frames, and must not fall behind by thousands of changes either
       this.#frame = document.hidden
@@ -73,10 +87,21 @@ class Live {
 
   #flush(): void {
     this.#frame = 0
-    const dirty = [...this.#dirty]
-    this.#dirty.clear()
-    for (const part of dirty) {
+    const now = performance.now()
+    let wait = Infinity
+    for (const part of [...this.#dirty]) {
+      const left = (this.#shown.get(part) ?? -Infinity) + (PACE_MS[part] ?? 0) - now
+      if (left > 0) {
+        wait = Math.min(wait, left)
+        continue
+      }
+      this.#dirty.delete(part)
+      this.#shown.set(part, now)
       this.#copy(part)
+    }
+    window.clearTimeout(this.#timer)
+    if (wait !== Infinity) {
+      this.#timer = window.setTimeout(() => this.#want(), wait)
     }
   }
 

@@ -8,6 +8,10 @@ import { ApiError, listVms } from './api'
 
 const LIST_MAX = 5000
 const AGAIN_MS = 1000
+/** After a gap: on a cluster so busy that changes are left out, this often. */
+const GAP_MS = 4000
+/** Between two orders of the list, when the stream changes it. */
+const PUBLISH_MS = 250
 const GONE_MAX = 4096
 
 /** Newest first; ids break ties. */
@@ -31,6 +35,8 @@ class Vms {
   #gone = new Set<string>()
   #seen = new Map<string, number>()
   #timer = 0
+  #publishTimer = 0
+  #publishedAt = -Infinity
   #busy = false
   #again = false
   #resyncs = -1
@@ -57,10 +63,10 @@ class Vms {
       touched = this.#apply(change) || touched
     }
     if (touched) {
-      this.#publish()
+      this.#publishSoon()
     }
     if (gap && this.loaded && this.watchers > 0) {
-      this.refresh()
+      this.refresh(GAP_MS)
     }
   }
 
@@ -119,21 +125,31 @@ class Vms {
     return this.#byId.get(id)
   }
 
+  #publishSoon(): void {
+    if (this.#publishTimer === 0) {
+      const left = this.#publishedAt + PUBLISH_MS - performance.now()
+      this.#publishTimer = window.setTimeout(() => this.#publish(), Math.max(0, left))
+    }
+  }
+
   #publish(): void {
+    window.clearTimeout(this.#publishTimer)
+    this.#publishTimer = 0
+    this.#publishedAt = performance.now()
     this.all = [...this.#byId.values()].sort(newer)
   }
 
-  /** Fetches the list, at most once a second. */
-  refresh(): void {
+  /** Fetches the list in `afterMs`, unless that is on its way. */
+  refresh(afterMs = 0): void {
     if (this.#busy) {
       this.#again = true
-      return
+    } else if (this.#timer === 0) {
+      this.#timer = window.setTimeout(() => void this.#fetch(), afterMs)
     }
-    window.clearTimeout(this.#timer)
-    this.#timer = window.setTimeout(() => void this.#fetch(), this.loaded ? AGAIN_MS : 0)
   }
 
   async #fetch(): Promise<void> {
+    this.#timer = 0
     this.#busy = true
     this.#again = false
     this.#gone.clear()
@@ -168,7 +184,7 @@ class Vms {
       this.#busy = false
     }
     if (this.#again) {
-      this.#timer = window.setTimeout(() => void this.#fetch(), AGAIN_MS * 2)
+      this.refresh(this.error === null ? GAP_MS : AGAIN_MS * 2)
     }
   }
 }
