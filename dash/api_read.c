@@ -16,7 +16,7 @@
 
 enum {
     SCAN_MAX = 1 << 17, /* indices that one request looks at: then its page ends early */
-    SCAN_PIECE = 2048,  /* of them under one hold of the lock */
+    SCAN_PIECE = 512,   /* of them under one hold of the lock */
 };
 
 static json_t *stale_of(int64_t stale_ms)
@@ -113,6 +113,7 @@ static void scan_run(struct scan *scan, struct dash_state *state)
         }
         scan->more = scan->at < end;
         (void)pthread_mutex_unlock(&state->lock);
+        dash_state_give_way(state);
     }
 }
 

@@ -117,7 +117,7 @@ const struct dash_config *dash_config(const struct dash *d)
 
 static struct picture *enter(struct dash *d)
 {
-    pthread_mutex_lock(&d->state.lock);
+    dash_state_enter(&d->state);
     return d->state.picture;
 }
 

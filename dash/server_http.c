@@ -319,6 +319,7 @@ static int on_upgrade(struct lws *wsi, const char *to)
     upgrade->who = call->identity->who;
     upgrade->by_session = call->identity->by_cookie;
     memcpy(upgrade->session, call->identity->session, sizeof upgrade->session);
+    free(lws_get_opaque_user_data(wsi)); /* of an upgrade that came to nothing */
     lws_set_opaque_user_data(wsi, upgrade);
     http_call_free(call);
     return 0;

@@ -159,6 +159,7 @@ static bool submit(struct sse_stream *st, bool open)
 static void stream_close(struct sse_stream *st)
 {
     st->call = NULL;
+    st->call_id = 0; /* it was answered, or is gone: nobody may answer it again */
     st->phase = PHASE_CLOSING;
     if (st->sse->stopping) {
         run_close(&st->action, NULL, NULL);

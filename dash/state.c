@@ -1,5 +1,6 @@
 #include "dash/state.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +31,20 @@ void dash_state_fini(struct dash_state *state)
     free(state->members);
     free(state->heard);
     pthread_mutex_destroy(&state->lock);
+}
+
+void dash_state_enter(struct dash_state *state)
+{
+    atomic_fetch_add(&state->feeders, 1);
+    pthread_mutex_lock(&state->lock);
+    atomic_fetch_sub(&state->feeders, 1);
+}
+
+void dash_state_give_way(struct dash_state *state)
+{
+    while (atomic_load(&state->feeders) > 0) {
+        sched_yield();
+    }
 }
 
 void dash_state_event(struct dash_state *state, const struct event *event)

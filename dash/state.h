@@ -8,6 +8,7 @@
 #define FLY_DASH_STATE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "dash/dash.h"
 
@@ -22,6 +23,7 @@ struct dash_heard {
 
 struct dash_state {
     pthread_mutex_t lock;
+    atomic_uint feeders; /* threads that wait for the lock to feed */
     struct picture *picture;
     struct event events[DASH_EVENTS_MAX]; /* ring */
     uint64_t event_count;        /* ever; the newest is at (event_count - 1) % DASH_EVENTS_MAX */
@@ -32,6 +34,12 @@ struct dash_state {
     struct dash_heard *heard; /* PICTURE_SLICES_MAX */
     uint32_t heard_count;
 };
+
+/* Takes the lock to feed. */
+void dash_state_enter(struct dash_state *state);
+/* Without the lock, by who takes it piece after piece: lets the feeders that wait go first. A mutex
+ * alone is given to whoever runs, and they would wait for all of the pieces. */
+void dash_state_give_way(struct dash_state *state);
 
 /* state.c, for dash.c and the server. MACHINES: the picture's limit. */
 void dash_state_init(struct dash_state *state, uint32_t machines_max, uint64_t hash_seed);

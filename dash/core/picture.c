@@ -153,8 +153,8 @@ enum fly_status picture_snapshot_put(struct picture *p, uint32_t slice,
     struct picture_slice *s = picture_slice_find(p, slice);
 
     /* generation 0: no snapshot has begun, or it was dropped since */
-    uint32_t i = s != NULL && s->generation != 0 ? picture_machine_in(p, s, m->name, region)
-                                                 : PICTURE_NONE;
+    uint32_t i =
+        s != NULL && s->generation != 0 ? picture_machine_in(p, s, m->name, region) : PICTURE_NONE;
     if (i == PICTURE_NONE) {
         p->refused++;
         return FLY_RESOURCE_EXHAUSTED;

@@ -60,6 +60,13 @@ static void view_frame(struct view *v, const uint8_t *data, size_t size)
         assert_true(word >> 8 < sizeof v->cells);
         v->cells[word >> 8] = (uint8_t)word;
     }
+    for (uint32_t i = 0; i < moves; i++) {
+        uint32_t index = fly_get_u32(&r);
+        assert_true(index < sizeof v->cells);
+        fly_get_u8(&r);
+        v->cells[index] = fly_get_u8(&r);
+        fly_get_u16(&r);
+    }
     v->gaps += seq != v->seq + 1;
     v->seq = seq;
     v->frames++;
