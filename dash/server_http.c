@@ -3,6 +3,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "dash/server_internal.h"
 #include "dash/server_tls.h"
@@ -258,13 +259,24 @@ static void on_gone(struct server_peer *peer)
     }
 }
 
+/* libwebsockets 4.1 neither reads what comes behind a request that is still being answered nor
+ * stops looking at it: the loop would spin for as long as a stream lasts. */
+static bool says_more(const struct http_call *call)
+{
+    uint8_t byte;
+
+    return call->handed_on && (!call->answered || call->stream) &&
+           recv(lws_get_socket_fd(call->wsi), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 void server_http_tick(struct server *server, int64_t now_ms)
 {
     struct fly_list *at = server->calls.next;
     while (at != &server->calls) {
         struct http_call *call = FLY_CONTAINER(at, struct http_call, link);
         at = at->next;
-        if (call->deadline_ms != 0 && call->deadline_ms <= now_ms) {
+        bool late = call->deadline_ms != 0 && call->deadline_ms <= now_ms;
+        if (late || says_more(call)) {
             /* At once: a timeout in time to come is put off by every byte that arrives. What ends
              * with one call may end another: from the beginning again. */
             lws_set_timeout(call->wsi, PENDING_TIMEOUT_HTTP_CONTENT, LWS_TO_KILL_SYNC);

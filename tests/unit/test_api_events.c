@@ -404,13 +404,32 @@ static void test_stop(void **state)
 
 #define WITH_FIXTURE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
+/* Who says more behind a stream is cut off: libwebsockets would spin over what it does not read. */
+static void test_says_more(void **state)
+{
+    struct fixture *f = *state;
+    static const char more[] = "GET /v1/regions HTTP/1.1\r\nHost: x\r\n\r\n";
+    char bytes[4096];
+    struct reader r = reader_open(f, "", "");
+
+    reader_begin(&r);
+    assert_int_equal(send(r.fd, more, sizeof more - 1, MSG_NOSIGNAL), sizeof more - 1);
+    int64_t before_ms = fly_clock_boot_ms();
+    ssize_t got = 0;
+    while ((got = recv(r.fd, bytes, sizeof bytes, 0)) > 0) {
+        assert_true(fly_clock_boot_ms() - before_ms < 9000); /* a stream's words go on for ever */
+    }
+    reader_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_FIXTURE(test_stream),       WITH_FIXTURE(test_resume),
         WITH_FIXTURE(test_another_edge), WITH_FIXTURE(test_lost_before_the_first_cursor),
         WITH_FIXTURE(test_refused),      WITH_FIXTURE(test_slow),
-        WITH_FIXTURE(test_many),         WITH_FIXTURE(test_stop),
+        WITH_FIXTURE(test_many),         WITH_FIXTURE(test_says_more),
+        WITH_FIXTURE(test_stop),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
