@@ -49,7 +49,7 @@ try {
         await one.goto(url + path)
         await one.locator('[data-link="live"]').waitFor()
         await one.locator('main h1').waitFor()
-        await one.waitForTimeout(name === 'vm' ? 2500 : 350)
+        await one.waitForTimeout(name === 'vm' ? 2500 : name === 'launch' ? 1500 : 350)
         await shot(name)
       }
       if (only === '') {
