@@ -116,6 +116,10 @@ try {
     return (await answer.json()).vm.id
   })
   await one.locator(`[data-vm="${launched}"]`).waitFor()
+  const anew = await one.context().newPage()
+  await anew.goto(`${url}/launch`) // a list that is counted is a list that is whole
+  await anew.locator('#vms-title .numbers').first().waitFor({ timeout: WAIT_MS })
+  await anew.close()
 
   step('destroy from the table')
   await one.keyboard.press('/')
