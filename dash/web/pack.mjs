@@ -18,6 +18,7 @@ const MIMES = {
   css: 'text/css; charset=utf-8',
   svg: 'image/svg+xml',
   json: 'application/json',
+  txt: 'text/plain; charset=utf-8',
 }
 
 function files(folder) {
