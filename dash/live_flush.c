@@ -1,8 +1,8 @@
 /*
  * live_flush - when a frame is made, and the ring of the last ones.
  *
- * At once when something has changed and the last frame is older than the pace, else at the pace;
- * a heartbeat after a second without.
+ * At the pace, of which one frame may be ahead: what changes just behind a frame about members need
+ * not wait for its turn. A heartbeat after a second without.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -161,8 +161,9 @@ static void flush(struct live *live)
     live_bound_held(live);
     atomic_store(&live->server->frames, live->seq);
     atomic_store(&live->server->pace_ms, (unsigned)pace_ms(live));
-    live->flushed_ms = server_now_ms(live->server);
-    arm(live, live->flushed_ms + (more ? pace_ms(live) : HEARTBEAT_MS));
+    int64_t now_ms = server_now_ms(live->server);
+    live->turn_ms = (live->turn_ms > now_ms ? live->turn_ms : now_ms) + pace_ms(live);
+    arm(live, now_ms + (more ? pace_ms(live) : HEARTBEAT_MS));
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -175,7 +176,7 @@ static void on_timer(uv_timer_t *timer)
 
 void live_wake(struct live *live)
 {
-    int64_t want_ms = live->flushed_ms + pace_ms(live);
+    int64_t want_ms = live->turn_ms - pace_ms(live);
     if (want_ms <= server_now_ms(live->server)) {
         flush(live);
     } else if (want_ms < live->due_ms) {

@@ -58,7 +58,7 @@ struct live {
     uint32_t seq;                           /* of the newest frame; 0: none yet */
     struct live_frame *ring[LIVE_RING_MAX]; /* frame seq at seq % LIVE_RING_MAX */
     size_t held_bytes;                      /* of frames that only browsers hold */
-    int64_t flushed_ms;
+    int64_t turn_ms;      /* of the next frame; one may be ahead of it by the pace */
     int64_t due_ms;       /* when the flush timer fires */
     uint64_t event_count; /* told until now */
     uint64_t members_version;
