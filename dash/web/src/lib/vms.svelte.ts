@@ -7,6 +7,8 @@ import type { Change, Vm } from '../core/types'
 import { ApiError, listVms } from './api'
 
 const LIST_MAX = 5000
+/** With what starts meanwhile; the oldest go. */
+const KEPT_MAX = 2 * LIST_MAX
 const AGAIN_MS = 1000
 /** After a gap: on a cluster so busy that changes are left out, this often. */
 const GAP_MS = 4000
@@ -27,10 +29,12 @@ class Vms {
   more = $state(false)
   loaded = $state(false)
   error = $state.raw<ApiError | null>(null)
-  /** Views that show the list now; without one a gap costs nothing, and the next view asks anyway. */
+  /** Views that show the list now. Without one nothing is gathered: the next view asks anyway. */
   watchers = 0
 
   #byId = new Map<string, Vm>()
+  /** The page's last launch: its VM's page comes when the list has been forgotten. */
+  #launched: Vm | null = null
   /** Destroyed while a list was under way: it may still name them. */
   #gone = new Set<string>()
   #seen = new Map<string, number>()
@@ -60,7 +64,7 @@ class Vms {
         gap = true
       }
       this.#seen.set(change.slice, change.seq)
-      touched = this.#apply(change) || touched
+      touched = (this.watchers > 0 && this.#apply(change)) || touched
     }
     if (touched) {
       this.#publishSoon()
@@ -101,6 +105,7 @@ class Vms {
 
   /** Of a launch's answer: the page shows it before the stream does. */
   started(vm: Vm): void {
+    this.#launched = vm
     if (!this.#gone.has(vm.id)) {
       this.put(vm)
       this.#publish()
@@ -116,13 +121,14 @@ class Vms {
 
   destroyed(id: string): void {
     this.#forget(id)
+    this.#launched = this.#launched?.id === id ? null : this.#launched
     if (this.#byId.delete(id)) {
       this.#publish()
     }
   }
 
   get(id: string): Vm | undefined {
-    return this.#byId.get(id)
+    return this.#byId.get(id) ?? (this.#launched?.id === id ? this.#launched : undefined)
   }
 
   #publishSoon(): void {
@@ -136,7 +142,22 @@ class Vms {
     window.clearTimeout(this.#publishTimer)
     this.#publishTimer = 0
     this.#publishedAt = performance.now()
-    this.all = [...this.#byId.values()].sort(newer)
+    const all = [...this.#byId.values()].sort(newer)
+    if (all.length > KEPT_MAX) {
+      for (const vm of all.splice(KEPT_MAX)) {
+        this.#byId.delete(vm.id)
+      }
+      this.more = true
+    }
+    this.all = all
+  }
+
+  /** The last view that showed the list has gone. */
+  forget(): void {
+    this.#byId.clear()
+    this.#gone.clear()
+    this.all = []
+    this.loaded = false
   }
 
   /** Fetches the list in `afterMs`, unless that is on its way. */
